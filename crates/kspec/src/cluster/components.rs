@@ -1,0 +1,321 @@
+//! The sections of `cluster.toml` that each belong to one or two tools.
+#![expect(clippy::doc_markdown, reason = "these comments are cluster.toml's own, for people")]
+#![expect(clippy::doc_link_with_quotes, reason = "the same")]
+#![expect(rustdoc::bare_urls, reason = "the same")]
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Fields passed through to a component's own configuration, for what these tools do not know.
+pub type Extra = BTreeMap<String, serde_json::Value>;
+
+/// `[host]`: the operating system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Host {
+    /// Set the machine's host name to the node's name
+    pub manage_hostname: bool,
+    /// Keep the nodes' names in /etc/hosts
+    pub manage_hosts: bool,
+    /// Install the packages Kubernetes needs, where they are missing
+    pub manage_packages: bool,
+    /// off: swap is switched off for good; stays: kubelet is told to live with it
+    pub swap: Swap,
+    /// Further kernel parameters to set
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// What happens to swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Swap {
+    /// Switched off, now and at every boot.
+    Off,
+    /// Left alone.
+    Stays,
+}
+
+/// `[download]`: where artifacts come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Download {
+    /// Base addresses to try before upstream; a file is asked for at BASE/HOST/PATH
+    pub mirrors: Vec<String>,
+    /// Never ask upstream, only the mirrors and registry hosts named here
+    pub mirrors_only: bool,
+    /// Downloads at the same time
+    pub parallel: u8,
+    /// Attempts per address before the next one is tried
+    pub attempts: u8,
+    /// Seconds without a byte after which a transfer is given up
+    pub stall_seconds: u64,
+}
+
+/// `[pki]`: certificates issued by kpki.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Pki {
+    /// rsa-2048 as kubespray, or ecdsa-p256
+    pub key_algorithm: KeyAlgorithm,
+    /// Days an etcd certificate is valid
+    pub validity_days: u32,
+    /// Days before its end at which apply issues a certificate anew
+    pub renew_before_days: u32,
+    /// Further names and addresses for the etcd certificates
+    pub extra_sans: Vec<String>,
+    /// Make the machine trust the etcd CA
+    pub trust_ca: bool,
+}
+
+/// The kind of key in a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyAlgorithm {
+    /// RSA with 2048 bits.
+    Rsa2048,
+    /// NIST P-256.
+    EcdsaP256,
+}
+
+/// `[etcd]`: the members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Etcd {
+    /// Milliseconds between heartbeats
+    pub heartbeat_ms: u32,
+    /// Milliseconds without a heartbeat before an election
+    pub election_ms: u32,
+    /// Commits between snapshots
+    pub snapshot_count: u32,
+    /// Bytes the database may grow to
+    pub quota_bytes: u64,
+    /// Bytes of the largest request
+    pub max_request_bytes: u32,
+    /// Hours of history kept
+    pub compaction_hours: u32,
+    /// Further ETCD_ variables for etcd.env
+    pub extra_env: BTreeMap<String, String>,
+}
+
+/// `[containerd]`: the runtime.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Containerd {
+    /// Open files a container may have; lowered to the machine's hard limit where that is less
+    pub nofile: u64,
+    /// Further keys for config.toml, merged over the generated ones
+    pub extra: Extra,
+    /// Registry mirrors, one [[containerd.registry]] each
+    #[serde(rename = "registry")]
+    pub registries: Vec<Registry>,
+}
+
+/// One registry and the hosts that serve it; used by kfetch and by containerd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Registry {
+    /// The registry as image references name it, e.g. docker.io
+    pub prefix: String,
+    /// Where to ask when no host answers; without it, https://PREFIX
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Hosts to ask first, in order
+    #[serde(default, rename = "host")]
+    pub hosts: Vec<RegistryHost>,
+}
+
+/// One host that serves a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RegistryHost {
+    /// Its address, e.g. https://mirror.example or http://10.0.0.1:5000
+    pub url: String,
+    /// Accept any certificate
+    #[serde(default)]
+    pub skip_verify: bool,
+}
+
+/// `[kubelet]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Kubelet {
+    /// Pods a node may run
+    pub max_pods: u32,
+    /// Resources kept for Kubernetes' own programs
+    pub kube_reserved: BTreeMap<String, String>,
+    /// Resources kept for the operating system
+    pub system_reserved: BTreeMap<String, String>,
+    /// Further command line flags, e.g. ["--v=4"]
+    pub extra_args: Vec<String>,
+    /// Further KubeletConfiguration fields, merged over the generated ones
+    pub extra: Extra,
+}
+
+/// `[kube-proxy]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct KubeProxy {
+    /// iptables, ipvs or nftables
+    pub mode: KubeProxyMode,
+    /// Further KubeProxyConfiguration fields, merged over the generated ones
+    pub extra: Extra,
+}
+
+/// How kube-proxy programs the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KubeProxyMode {
+    /// iptables rules.
+    Iptables,
+    /// The kernel's virtual server.
+    Ipvs,
+    /// nftables rules.
+    Nftables,
+}
+
+/// `[control-plane]`: extra command line arguments of the static pods, as kubeadm's `extraArgs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ControlPlane {
+    /// Name or address the API server is reached at by all nodes; without it, the first
+    /// control plane's address
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Further names and addresses for the API server's certificate
+    pub extra_sans: Vec<String>,
+    /// Further kube-apiserver arguments, without the leading dashes
+    pub api_server_args: BTreeMap<String, String>,
+    /// Further kube-controller-manager arguments
+    pub controller_manager_args: BTreeMap<String, String>,
+    /// Further kube-scheduler arguments
+    pub scheduler_args: BTreeMap<String, String>,
+}
+
+/// `[kubeadm]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Kubeadm {
+    /// Preflight checks whose failure kubeadm reports but does not stop at
+    pub ignore_preflight_errors: Vec<String>,
+    /// Seconds kubeadm init may take
+    pub init_timeout_seconds: u64,
+}
+
+/// `[addons]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Addons {
+    /// Where CoreDNS asks for names outside the cluster; empty: the node's own resolver
+    pub upstream_dns: Vec<String>,
+    /// Names of services and pods
+    pub coredns: Addon,
+    /// Scales CoreDNS with the cluster
+    pub dns_autoscaler: Addon,
+    /// kubectl top and autoscaling
+    pub metrics_server: Addon,
+    /// Labels nodes with what their hardware can do
+    pub node_feature_discovery: Addon,
+    /// The helm program
+    pub helm: Addon,
+}
+
+/// One add-on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Addon {
+    /// Install it
+    pub enabled: bool,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            manage_hostname: true,
+            manage_hosts: true,
+            manage_packages: true,
+            swap: Swap::Off,
+            sysctls: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Download {
+    fn default() -> Self {
+        Self {
+            mirrors: Vec::new(),
+            mirrors_only: false,
+            parallel: 4,
+            attempts: 4,
+            stall_seconds: 30,
+        }
+    }
+}
+
+impl Default for Pki {
+    fn default() -> Self {
+        Self {
+            key_algorithm: KeyAlgorithm::Rsa2048,
+            validity_days: 36500,
+            renew_before_days: 30,
+            extra_sans: Vec::new(),
+            trust_ca: true,
+        }
+    }
+}
+
+impl Default for Etcd {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 250,
+            election_ms: 5000,
+            snapshot_count: 100_000,
+            quota_bytes: 2_147_483_648,
+            max_request_bytes: 1_572_864,
+            compaction_hours: 8,
+            extra_env: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Containerd {
+    fn default() -> Self {
+        Self { nofile: 65535, extra: Extra::new(), registries: Vec::new() }
+    }
+}
+
+impl Default for Kubelet {
+    fn default() -> Self {
+        let reserved = |cpu: &str, memory: &str| {
+            [("cpu", cpu), ("memory", memory), ("ephemeral-storage", "500Mi"), ("pid", "1000")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into()
+        };
+        Self {
+            max_pods: 110,
+            kube_reserved: reserved("100m", "256Mi"),
+            system_reserved: reserved("500m", "512Mi"),
+            extra_args: Vec::new(),
+            extra: Extra::new(),
+        }
+    }
+}
+
+impl Default for KubeProxy {
+    fn default() -> Self {
+        Self { mode: KubeProxyMode::Iptables, extra: Extra::new() }
+    }
+}
+
+impl Default for Kubeadm {
+    fn default() -> Self {
+        Self { ignore_preflight_errors: Vec::new(), init_timeout_seconds: 300 }
+    }
+}
+
+impl Default for Addon {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
