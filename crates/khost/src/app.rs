@@ -1,0 +1,174 @@
+//! What every `main` does: parse, start logs, run, report.
+
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, CommandFactory, FromArgMatches, Subcommand};
+
+use crate::{Result, error::Exit};
+
+/// Flags that all eight tools share.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Cluster description
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "K8STEPS_CONFIG",
+        help_heading = "Shared options"
+    )]
+    pub config: Option<PathBuf>,
+    /// Which [[node]] of the description this machine is; without it, told by name or address
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "K8STEPS_NODE",
+        help_heading = "Shared options"
+    )]
+    pub node: Option<String>,
+    /// Act on the tree DIR instead of on this machine; only files are made there
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        default_value = "/",
+        hide_default_value = true,
+        help_heading = "Shared options"
+    )]
+    pub root: PathBuf,
+    /// One JSON event a line on standard output
+    #[arg(long, global = true, help_heading = "Shared options")]
+    pub json: bool,
+    /// Say more; twice, also the programs that are run
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Shared options")]
+    pub verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Shared options")]
+    pub quiet: bool,
+    /// Longest time to wait for any one thing
+    #[arg(long, global = true, value_name = "SECONDS", help_heading = "Shared options")]
+    pub timeout: Option<u64>,
+}
+
+/// The verbs that all eight tools share.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Verb {
+    /// Show what apply would change; exits 3 when there is something
+    Plan,
+    /// Make it so; a second run changes nothing
+    Apply,
+    /// Is it still so, and does it work? Exits 3 when it drifted, 1 when it does not work
+    Check,
+    /// Put back exactly what apply changed
+    Reset {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print a shell completion script
+    #[command(hide = true)]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    #[command(hide = true)]
+    Man,
+}
+
+/// Shown at the end of every tool's `--help`.
+pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 the host or cluster failed, 2 bad input or usage, 3 differs\n\
+    Files:      /etc/k8steps/cluster.toml, /var/lib/k8steps; see docs/contract.md";
+
+/// A tool's whole command line: its flags are [`Common`], its verbs `V`.
+#[derive(Debug, clap::Parser)]
+#[command(max_term_width = 80)]
+pub struct Cli<V: Subcommand> {
+    /// Shared flags.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: V,
+}
+
+/// Parse the arguments of the tool called `name`, run `run`, print any error with its causes and
+/// hint, and return the exit code.
+pub fn main<V: Subcommand + std::fmt::Debug>(
+    name: &'static str,
+    about: &'static str,
+    run: impl FnOnce(Cli<V>) -> Result<Exit>,
+) -> ExitCode {
+    let command = command::<V>(name, about);
+    let matches = command.get_matches();
+    let cli = match Cli::<V>::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    start_log(cli.common.verbose);
+    let json = cli.common.json;
+    run(cli)
+        .unwrap_or_else(|error| {
+            print_error(&error, json);
+            error.exit()
+        })
+        .into()
+}
+
+/// The command line of a tool, for parsing, completion and man pages.
+pub fn command<V: Subcommand>(name: &'static str, about: &'static str) -> clap::Command {
+    Cli::<V>::command()
+        .name(name)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(about.lines().next().unwrap_or_default())
+        .long_about(about)
+        .after_help(EXIT_CODES)
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 | 1 => "warn",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("K8STEPS_LOG")
+        .unwrap_or_else(|_| format!("warn,khost={level},{0}={level}", program()).into());
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr) // stdout is for data
+        .with_ansi(io::stderr().is_terminal())
+        .without_time() // journald and CI stamp lines themselves
+        .with_target(false)
+        .with_env_filter(filter)
+        .init();
+}
+
+fn program() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[expect(clippy::print_stderr, reason = "the one place errors are shown")]
+#[expect(clippy::print_stdout, reason = "the one place errors are shown")]
+fn print_error(error: &crate::Error, json: bool) {
+    if json {
+        let event = serde_json::json!({
+            "schema": kspec::SCHEMA, "event": "error", "code": error.code(),
+            "what": error.chain(), "hint": error.next(),
+        });
+        println!("{event}");
+    }
+    eprintln!("error[{}]: {error}", error.code());
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        eprintln!("  caused by: {}", source.to_string().replace('\n', "\n    "));
+        cause = source.source();
+    }
+    if let Some(hint) = error.next() {
+        eprintln!("hint: {hint}");
+    }
+}

@@ -1,0 +1,175 @@
+//! Walking a list of steps: plan, apply, check, and back again.
+
+use crate::{
+    Change, Context, Error, Host, Kind, Result, Status, StepList,
+    error::Exit,
+    journal::Journal,
+    lock::Lock,
+    original::Restored,
+    report::{Event, Report},
+    systemd,
+};
+
+/// Say what `apply` would do: the same steps and the same checks, without the writes.
+pub fn plan(steps: &StepList, context: &Context<'_>) -> Result<Exit> {
+    let mut planned = 0;
+    for step in applicable(steps, context) {
+        if step.kind() == Kind::Wait {
+            continue;
+        }
+        let id = step.id();
+        if let Status::Differs(change) = step.check(context)? {
+            context.report.step(Event::Planned, &id, &change);
+            context.changed.borrow_mut().insert(id);
+            planned += 1;
+        } else {
+            context.report.step(Event::Unchanged, &id, &Change::new(&id));
+        }
+    }
+    Ok(if planned == 0 {
+        context.report.summary("nothing to do");
+        Exit::Done
+    } else {
+        context.report.summary(&format!("{planned} to change"));
+        Exit::Differs
+    })
+}
+
+/// Make it so. Each step is journaled before and checked after; a second run changes nothing.
+pub fn apply(phase: &str, steps: &StepList, context: &Context<'_>) -> Result<Exit> {
+    let _lock = Lock::take(context.host, phase)?;
+    let mut journal = Journal::open(context.host, phase)?;
+    let mut changed = 0;
+    for step in applicable(steps, context) {
+        let id = step.id();
+        let Status::Differs(change) = step.check(context)? else {
+            context.report.step(Event::Unchanged, &id, &Change::new(&id));
+            continue;
+        };
+        if step.kind() == Kind::Wait {
+            context.report.step(Event::Waiting, &id, &change);
+            step.apply(context)?;
+            context.report.step(Event::Healthy, &id, &change);
+            continue;
+        }
+        context.report.step(Event::Changing, &id, &change);
+        journal.record(&id, &step.touches(context)?)?;
+        step.apply(context)?;
+        context.changed.borrow_mut().insert(id.clone());
+        if let Status::Differs(remaining) = step.check(context)? {
+            return Err(Error::host(
+                "not-converged",
+                format!("`{}` was done and did not last", change.what),
+            )
+            .because(format!("it still differs: {}", remaining.what))
+            .hint("see whether another program manages the same thing"));
+        }
+        context.report.step(Event::Changed, &id, &change);
+        changed += 1;
+    }
+    context.report.summary(&match changed {
+        0 => "nothing to do".into(),
+        changed => format!("{changed} changed"),
+    });
+    Ok(Exit::Done)
+}
+
+/// Is it still so, and does it work? All steps are looked at, none stops at the first.
+pub fn check(steps: &StepList, context: &Context<'_>) -> Result<Exit> {
+    let (mut drifted, mut unhealthy) = (0, 0);
+    for step in applicable(steps, context) {
+        let id = step.id();
+        match (step.check(context)?, step.kind()) {
+            (Status::Done, Kind::Change) => {
+                context.report.step(Event::Unchanged, &id, &Change::new(&id));
+            }
+            (Status::Done, Kind::Wait) => {
+                context.report.step(Event::Healthy, &id, &Change::new(&id));
+            }
+            (Status::Differs(change), Kind::Change) => {
+                context.report.step(Event::Drifted, &id, &change);
+                context.changed.borrow_mut().insert(id);
+                drifted += 1;
+            }
+            (Status::Differs(change), Kind::Wait) => {
+                context.report.step(Event::Unhealthy, &id, &change);
+                unhealthy += 1;
+            }
+        }
+    }
+    Ok(match (unhealthy, drifted) {
+        (0, 0) => {
+            context.report.summary("as wanted, and working");
+            Exit::Done
+        }
+        (0, drifted) => {
+            context.report.summary(&format!("{drifted} differ; `apply` puts them right"));
+            Exit::Differs
+        }
+        (unhealthy, drifted) => {
+            context.report.summary(&format!("{unhealthy} not working, {drifted} differ"));
+            Exit::Failed
+        }
+    })
+}
+
+/// What `reset` would do, last change first.
+pub fn undo_list(host: &Host, phase: &str) -> Result<Vec<String>> {
+    let journal = Journal::open(host, phase)?;
+    Ok(journal.entries().iter().rev().map(|entry| entry.original.describe()).collect())
+}
+
+/// Put everything back as the journal has it, last change first. What cannot be put back is said,
+/// the rest is done all the same, and the journal is kept for the next try.
+pub fn reset(phase: &str, host: &Host, report: &Report) -> Result<Exit> {
+    let lock = Lock::take(host, phase)?;
+    let journal = Journal::open(host, phase)?;
+    let mut failed = Vec::new();
+    let mut reload = false;
+    for entry in journal.entries().iter().rev() {
+        let what = Change::new(entry.original.describe());
+        match entry.original.restore(host, &journal.blobs()) {
+            Ok(Restored::Done) => report.step(Event::Restored, &entry.step, &what),
+            Ok(Restored::Left(why)) => {
+                report.step(Event::Left, &entry.step, &Change::new(why));
+            }
+            Err(error) => {
+                report.step(Event::Unhealthy, &entry.step, &Change::new(error.chain()));
+                failed.push(error);
+            }
+        }
+        reload |= entry.original.is_unit_file();
+    }
+    if reload && host.is_live() {
+        systemd::reload()?;
+    }
+    let count = journal.entries().len();
+    if let Some(first) = failed.into_iter().next() {
+        return Err(Error::host("reset-incomplete", "not everything could be put back")
+            .because(first.chain())
+            .hint(format!("mend the cause and run `{phase} reset` again; nothing is forgotten")));
+    }
+    journal.forget()?;
+    crate::fs::remove_empty_dir(&host.path(kspec::paths::STATE_DIR))?;
+    lock.remove()?;
+    report.summary(&match count {
+        0 => "nothing to undo".into(),
+        count => format!("{count} undone"),
+    });
+    Ok(Exit::Done)
+}
+
+/// The steps that mean something here; those that need the machine are passed over in a tree.
+fn applicable<'a>(
+    steps: &'a StepList,
+    context: &'a Context<'_>,
+) -> impl Iterator<Item = &'a dyn crate::Step> {
+    steps.0.iter().map(AsRef::as_ref).filter(|step| {
+        let here = context.host.is_live() || !step.needs_machine();
+        if !here {
+            let id = step.id();
+            context.report.step(Event::Skipped, &id, &Change::new(&id));
+        }
+        here
+    })
+}

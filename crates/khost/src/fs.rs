@@ -1,0 +1,258 @@
+//! Files that are either the old version or the new one, never half of each.
+//!
+//! Paths here are real ones, from [`crate::Host::path`]. Whatever changes a directory is durable
+//! on return: file and directory are synced, so power loss cannot undo it.
+
+use std::{
+    fs::{self, File, Metadata, Permissions},
+    io::{self, Read, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use kspec::Sha256;
+use sha2::Digest as _;
+
+use crate::error::{Error, Result};
+
+/// Mode and owner of a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits, e.g. 0o644.
+    pub mode: u32,
+    /// uid and gid; none leaves them to the system.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// What `path` is; none when nothing is there. A link is not followed.
+pub fn look(path: &Path) -> Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if absent(&error) => Ok(None),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
+fn absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Whether something is at `path`, be it a broken link.
+pub fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// The permission bits of `metadata`, without the file type.
+pub fn mode(metadata: &Metadata) -> u32 {
+    metadata.mode() & 0o7777
+}
+
+/// The bytes of `path`; none when it does not exist.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if absent(&error) => Ok(None),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
+/// The text of `path`, with bytes that are not UTF-8 replaced; none when it does not exist.
+pub fn read_text(path: &Path) -> Result<Option<String>> {
+    Ok(read(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// The names in the directory `path`, sorted; empty when it does not exist.
+pub fn names(path: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(Error::io("read", path, error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::io("read", path, error))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The digest of the file at `path`, read in pieces; none when it does not exist.
+pub fn digest(path: &Path) -> Result<Option<Sha256>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if absent(&error) => return Ok(None),
+        Err(error) => return Err(Error::io("read", path, error)),
+    };
+    copy_hashed(&mut file, &mut io::sink())
+        .map(Some)
+        .map_err(|error| Error::io("read", path, error))
+}
+
+/// Replace `path` with `bytes`.
+pub fn write(path: &Path, bytes: &[u8], attributes: Attributes) -> Result<()> {
+    replace(path, attributes, |file| file.write_all(bytes))
+        .map_err(|error| Error::io("write", path, error))
+}
+
+/// Replace `path` with the bytes of `from`, which must have the digest `sha256`.
+pub fn copy(from: &Path, path: &Path, sha256: Sha256, attributes: Attributes) -> Result<()> {
+    let mut source = File::open(from).map_err(|error| Error::io("read", from, error))?;
+    let mut found = None;
+    replace(path, attributes, |file| {
+        let digest = copy_hashed(&mut source, file)?;
+        found = Some(digest);
+        if digest == sha256 { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    })
+    .map_err(|error| match found {
+        Some(found) if found != sha256 => {
+            Error::host("digest-mismatch", format!("`{}` is {found}, not {sha256}", from.display()))
+                .hint("run `kfetch apply` to fetch it again")
+        }
+        _ => Error::io("write", path, error),
+    })
+}
+
+/// Copy everything and return the digest of what went through.
+pub fn copy_hashed(from: &mut impl Read, to: &mut impl io::Write) -> io::Result<Sha256> {
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(Sha256::from_bytes(hasher.finalize().into())),
+            Ok(length) => {
+                hasher.update(&buffer[..length]);
+                to.write_all(&buffer[..length])?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn replace(
+    path: &Path,
+    attributes: Attributes,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut file = tempfile::Builder::new() // made 0600: a secret is private from its first byte
+        .prefix(&format!(".{name}.k8steps-"))
+        .tempfile_in(dir)?;
+    fill(file.as_file_mut())?;
+    set_attributes(file.path(), attributes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    sync_dir(dir)
+}
+
+fn set_attributes(path: &Path, attributes: Attributes) -> io::Result<()> {
+    if let Some((uid, gid)) = attributes.owner {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid))?; // before the mode: chown clears bits
+    }
+    fs::set_permissions(path, Permissions::from_mode(attributes.mode))
+}
+
+/// Give what is at `path` these attributes.
+pub fn set(path: &Path, attributes: Attributes) -> Result<()> {
+    set_attributes(path, attributes).map_err(|error| Error::io("change", path, error))
+}
+
+/// Make the directory `path`, whose parent exists, if it is not there; set its attributes.
+pub fn make_dir(path: &Path, attributes: Attributes) -> Result<()> {
+    let made = match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => set_attributes(path, attributes).and_then(|()| sync_parent(path)),
+    };
+    made.map_err(|error| Error::io("make", path, error))
+}
+
+/// Make the directory `path` and all its missing parents with `mode`.
+pub fn make_dirs(path: &Path, mode: u32) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_dirs(parent, mode)?;
+    }
+    make_dir(path, Attributes { mode, owner: None })
+}
+
+/// Make `path` a symbolic link to `target`, replacing a file or link.
+pub fn link(path: &Path, target: &Path) -> Result<()> {
+    let replaced = (|| {
+        let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let link = tempfile::Builder::new()
+            .prefix(".link.k8steps-")
+            .make_in(dir, |at| std::os::unix::fs::symlink(target, at))?;
+        link.persist(path)?;
+        sync_dir(dir)
+    })();
+    replaced.map_err(|error: io::Error| Error::io("link", path, error))
+}
+
+/// Rename `from` to `to`, which must be on the same file system.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    let renamed = fs::rename(from, to).and_then(|()| sync_parent(to));
+    renamed.map_err(|error| Error::io("rename", to, error))
+}
+
+/// Remove a file or link; fine when it is not there.
+#[expect(clippy::disallowed_methods, reason = "the one place files are removed")]
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path).and_then(|()| sync_parent(path)) {
+        Err(error) if !absent(&error) => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Remove a directory if it is empty; says whether it is gone.
+pub fn remove_empty_dir(path: &Path) -> Result<bool> {
+    match fs::remove_dir(path).and_then(|()| sync_parent(path)) {
+        Ok(()) => Ok(true),
+        Err(error) if absent(&error) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        Err(error) => Err(Error::io("remove", path, error)),
+    }
+}
+
+/// Remove `path` and everything below it; refuses while something is mounted there.
+#[expect(clippy::disallowed_methods, reason = "the one place trees are removed")]
+pub fn remove_tree(path: &Path) -> Result<()> {
+    if let Some(mount) = mounts_below(path)?.first() {
+        return Err(Error::host(
+            "still-mounted",
+            format!("`{mount}` is mounted inside `{}`", path.display()),
+        )
+        .hint(format!("run `umount {mount}` and try again")));
+    }
+    let Some(metadata) = look(path)? else { return Ok(()) };
+    if !metadata.is_dir() {
+        return remove(path);
+    }
+    let removed = fs::remove_dir_all(path).and_then(|()| sync_parent(path));
+    removed.map_err(|error| Error::io("remove", path, error))
+}
+
+/// Mount points at or below `path`, deepest first.
+pub fn mounts_below(path: &Path) -> Result<Vec<String>> {
+    let table = read_text(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
+    let mut mounts: Vec<String> = table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4)) // proc(5): the fifth field is the mount point
+        .map(|point| point.replace("\\040", " "))
+        .filter(|point| Path::new(point).starts_with(path))
+        .collect();
+    mounts.sort_by_key(|mount| std::cmp::Reverse(mount.len()));
+    Ok(mounts)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,66 @@
+//! Asking an HTTPS health endpoint, and saying why it did not answer.
+
+use std::time::Duration;
+
+use reqwest::{Certificate, Identity, blocking::Client};
+
+use crate::{Error, Result};
+
+/// How a server proves itself, and how we do.
+#[derive(Debug, Default)]
+pub struct Trust {
+    /// PEM of the authority its certificate must come from; without it any certificate will do,
+    /// which is right only for loopback endpoints that have none of their own.
+    pub ca: Option<Vec<u8>>,
+    /// PEM of our certificate followed by its key.
+    pub identity: Option<Vec<u8>>,
+}
+
+/// What the endpoint answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body as text.
+    pub body: String,
+}
+
+/// A client that gives up after two seconds, follows no redirect and uses no proxy.
+pub fn client(trust: &Trust) -> Result<Client> {
+    let invalid = |error| Error::host("tls-setup", "cannot use the certificates").because(error);
+    let mut builder = Client::builder()
+        .timeout(Duration::from_secs(2))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    builder = match &trust.ca {
+        Some(ca) => builder.tls_certs_only([Certificate::from_pem(ca).map_err(invalid)?]),
+        None => builder.danger_accept_invalid_certs(true),
+    };
+    if let Some(identity) = &trust.identity {
+        builder = builder.identity(Identity::from_pem(identity).map_err(invalid)?);
+    }
+    builder.build().map_err(invalid)
+}
+
+/// `GET url`.
+///
+/// # Errors
+/// The reason nothing was answered, as one line: refused, timed out, which certificate problem.
+pub fn get(client: &Client, url: &str) -> Result<Answer, String> {
+    let response = client.get(url).send().map_err(|error| reason(&error))?;
+    let status = response.status().as_u16();
+    let body = response.text().map_err(|error| reason(&error))?;
+    Ok(Answer { status, body })
+}
+
+/// The deepest cause says it best: "connection refused", "certificate expired".
+fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer within 2 s".into();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,103 @@
+//! The API server, by kubectl.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{Cmd, Error, Result};
+
+/// kubectl with a kubeconfig.
+#[derive(Debug, Clone)]
+pub struct Kubectl {
+    program: String,
+    kubeconfig: String,
+}
+
+impl Kubectl {
+    /// kubectl where kcp put it, as the administrator of this cluster.
+    pub fn admin() -> Self {
+        Self {
+            program: format!("{}/kubectl", kspec::paths::BIN_DIR),
+            kubeconfig: kspec::paths::ADMIN_CONF.into(),
+        }
+    }
+
+    /// `kubectl ARGS`, to be run.
+    pub fn cmd(&self, args: &[&str]) -> Cmd {
+        Cmd::new(&self.program)
+            .arg(format!("--kubeconfig={}", self.kubeconfig))
+            .arg("--request-timeout=10s")
+            .args(args)
+            .limit(Duration::from_secs(60))
+    }
+
+    /// Whether the API server answers at all.
+    pub fn answers(&self) -> bool {
+        self.cmd(&["get", "--raw=/readyz"]).run().is_ok()
+    }
+
+    /// The objects of `manifest` as they are in the cluster; those that are missing are left out.
+    /// Read only: one GET for each object.
+    pub fn get(&self, manifest: &str) -> Result<Vec<Value>> {
+        let args = ["get", "--filename=-", "--ignore-not-found", "--output=json"];
+        let output = self.cmd(&args).input(manifest).accept(&[0, 1]).run()?;
+        if output.code != 0 && !unknown_kind(&output.stderr) {
+            let lines = output.stderr.trim().to_owned();
+            return Err(Error::host("kubectl-failed", "cannot read from the API server")
+                .because(lines)
+                .hint("see whether it runs: `kcp check`"));
+        }
+        objects(&output.stdout)
+    }
+
+    /// One `kubectl get ARGS --output=json`.
+    pub fn get_json(&self, args: &[&str]) -> Result<Value> {
+        let output = self.cmd(&["get", "--output=json"]).args(args.iter().copied()).run()?;
+        parse(&output.stdout)
+    }
+
+    /// Server-side apply, with `manager` as the owner of the fields.
+    pub fn apply(&self, manager: &str, manifest: &str) -> Result<()> {
+        let manager = format!("--field-manager={manager}");
+        let args = ["apply", "--server-side", "--force-conflicts", "--filename=-", &manager];
+        self.cmd(&args).input(manifest).run().map(drop)
+    }
+
+    /// Delete the objects of `manifest`, and wait until they are gone.
+    pub fn delete(&self, manifest: &str) -> Result<()> {
+        let args = ["delete", "--filename=-", "--ignore-not-found", "--wait", "--timeout=45s"];
+        let output = self.cmd(&args).input(manifest).accept(&[0, 1]).run()?;
+        if output.code != 0 && !unknown_kind(&output.stderr) {
+            return Err(Error::host("kubectl-failed", "cannot delete from the cluster")
+                .because(output.stderr.trim().to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// A custom resource whose definition is not there (yet, or any more) is simply not there.
+fn unknown_kind(stderr: &str) -> bool {
+    stderr.lines().all(|line| {
+        line.trim().is_empty()
+            || line.contains("no matches for kind")
+            || line.contains("ensure CRDs are installed first")
+            || line.contains("NotFound")
+    })
+}
+
+/// `kubectl get -f -` prints nothing, one object, or a List of them.
+fn objects(json: &str) -> Result<Vec<Value>> {
+    if json.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let value = parse(json)?;
+    Ok(match value.get("items").and_then(Value::as_array) {
+        Some(items) if value.get("kind").is_some_and(|kind| kind == "List") => items.clone(),
+        _ => vec![value],
+    })
+}
+
+fn parse(json: &str) -> Result<Value> {
+    serde_json::from_str(json)
+        .map_err(|error| Error::host("kubectl-failed", "kubectl printed no JSON").because(error))
+}

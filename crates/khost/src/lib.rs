@@ -1,0 +1,43 @@
+//! Everything that touches the machine: files, programs, steps, the journal, errors, start-up.
+//!
+//! A tool describes what it wants as a list of [`Step`]s; [`Tool`] plans, applies, checks or
+//! resets them. Each module below is the only way to do its thing:
+//!
+//! | module | the one way to |
+//! |---|---|
+//! | [`app`] | start a tool: parse, log, run, print the error |
+//! | [`cmd`] | run a program |
+//! | [`engine`] | walk a list of steps |
+//! | [`error`] | fail |
+//! | [`fs`] | read, replace and remove files |
+//! | [`http`] | ask an HTTPS health endpoint |
+//! | [`journal`] | remember how things were, and put them back |
+//! | [`kubectl`] | talk to the API server |
+//! | [`report`] | tell people and programs what happens |
+//! | [`steps`] | want something of the machine |
+//! | [`wait`] | wait, with a limit and a reason |
+
+pub mod app;
+pub mod cmd;
+pub mod engine;
+pub mod error;
+pub mod fs;
+mod host;
+pub mod http;
+pub mod journal;
+pub mod kubectl;
+mod lock;
+mod original;
+pub mod report;
+mod step;
+pub mod steps;
+mod systemd;
+mod tool;
+pub mod wait;
+
+pub use cmd::Cmd;
+pub use error::{Error, Result};
+pub use host::{Host, Owner};
+pub use original::Thing;
+pub use step::{Change, Context, Detail, Kind, Status, Step, StepList};
+pub use tool::Tool;

@@ -1,0 +1,318 @@
+//! How a thing was before it was changed, and how to put it back.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use kspec::Sha256;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Host, Result,
+    fs::{self, Attributes},
+    journal::Blobs,
+    steps, systemd,
+};
+
+/// Something on the machine that a step is about to change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Thing {
+    /// A file or link, by its path on the host.
+    File(PathBuf),
+    /// A directory: its existence and attributes, not what is in it.
+    Directory(PathBuf),
+    /// A directory or file that programs fill while the node runs; all of it is ours if it was
+    /// not there before.
+    Tree(PathBuf),
+    /// A systemd unit: whether it is enabled and running.
+    Unit(String),
+    /// A kernel parameter, by its dotted name.
+    Sysctl(String),
+    /// A user, by name.
+    User(String),
+    /// A group, by name.
+    Group(String),
+    /// The host name.
+    Hostname,
+    /// Packages that are not installed, by name.
+    Packages(Vec<String>),
+    /// Swap areas in use.
+    Swap,
+    /// A kernel module, by name.
+    Module(String),
+    /// A network interface, by name.
+    Interface(String),
+    /// Packet filter chains whose names begin so; all are ours.
+    Chains(String),
+    /// Everything containerd runs in its `k8s.io` namespace.
+    Containers,
+    /// What is mounted below a directory.
+    Mounts(PathBuf),
+    /// A certificate authority the machine trusts, by its file.
+    TrustAnchor(PathBuf),
+    /// Objects in the cluster, as the manifest that makes them.
+    Objects(String),
+}
+
+/// How a [`Thing`] was. Serialised into the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "was")]
+pub(crate) enum Original {
+    Absent {
+        path: PathBuf,
+    },
+    File {
+        path: PathBuf,
+        bytes: Sha256,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+        xattrs: BTreeMap<String, Vec<u8>>,
+    },
+    Link {
+        path: PathBuf,
+        target: PathBuf,
+    },
+    AbsentDirectory {
+        path: PathBuf,
+    },
+    Directory {
+        path: PathBuf,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
+    AbsentTree {
+        path: PathBuf,
+    },
+    Unit {
+        name: String,
+        enabled: String,
+        active: bool,
+    },
+    Sysctl {
+        key: String,
+        value: String,
+    },
+    AbsentUser {
+        name: String,
+    },
+    AbsentGroup {
+        name: String,
+    },
+    Hostname {
+        name: String,
+    },
+    AbsentPackages {
+        names: Vec<String>,
+    },
+    Swap {
+        areas: Vec<String>,
+    },
+    AbsentModule {
+        name: String,
+    },
+    AbsentInterface {
+        name: String,
+    },
+    Chains {
+        prefix: String,
+    },
+    Containers,
+    Mounts {
+        path: PathBuf,
+    },
+    AbsentAnchor {
+        path: PathBuf,
+    },
+    Objects {
+        manifest: Sha256,
+    },
+}
+
+/// What became of an attempt to put something back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Restored {
+    /// It is as it was.
+    Done,
+    /// It was left, for this reason.
+    Left(String),
+}
+
+impl Original {
+    /// Look at `thing` as it is now, keeping the bytes of files in `blobs`. None when it is there
+    /// already and will not be undone: it was never ours.
+    pub(crate) fn capture(thing: &Thing, host: &Host, blobs: &Blobs) -> Result<Option<Self>> {
+        Ok(Some(match thing {
+            Thing::File(path) => capture_file(path, host, blobs)?,
+            Thing::Directory(path) => match fs::look(&host.path(path))? {
+                None => Self::AbsentDirectory { path: path.clone() },
+                Some(was) => Self::Directory {
+                    path: path.clone(),
+                    mode: fs::mode(&was),
+                    uid: was.uid(),
+                    gid: was.gid(),
+                },
+            },
+            Thing::Tree(path) if fs::exists(&host.path(path)) => return Ok(None),
+            Thing::Tree(path) => Self::AbsentTree { path: path.clone() },
+            Thing::Unit(name) => {
+                let unit = systemd::show(name)?;
+                Self::Unit { name: name.clone(), enabled: unit.enabled, active: unit.active }
+            }
+            Thing::Sysctl(key) => {
+                let value = steps::sysctl::read(host, key)?.unwrap_or_default();
+                Self::Sysctl { key: key.clone(), value }
+            }
+            Thing::User(name) if steps::account::user_exists(name)? => return Ok(None),
+            Thing::User(name) => Self::AbsentUser { name: name.clone() },
+            Thing::Group(name) if steps::account::group_exists(name)? => return Ok(None),
+            Thing::Group(name) => Self::AbsentGroup { name: name.clone() },
+            Thing::Hostname => Self::Hostname { name: steps::hostname::current()? },
+            Thing::Packages(names) => Self::AbsentPackages { names: names.clone() },
+            Thing::Swap => Self::Swap { areas: steps::swap::areas(host)? },
+            Thing::Module(name) => Self::AbsentModule { name: name.clone() },
+            Thing::Interface(name) if steps::network::interface_exists(name) => return Ok(None),
+            Thing::Interface(name) => Self::AbsentInterface { name: name.clone() },
+            Thing::Chains(prefix) => Self::Chains { prefix: prefix.clone() },
+            Thing::Containers => Self::Containers,
+            Thing::Mounts(path) => Self::Mounts { path: path.clone() },
+            Thing::TrustAnchor(path) => Self::AbsentAnchor { path: path.clone() },
+            Thing::Objects(manifest) => {
+                Self::Objects { manifest: blobs.keep(manifest.as_bytes())? }
+            }
+        }))
+    }
+
+    /// What is remembered once only: the first original of a thing is the one to go back to.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            Self::Absent { path }
+            | Self::File { path, .. }
+            | Self::Link { path, .. }
+            | Self::AbsentDirectory { path }
+            | Self::Directory { path, .. }
+            | Self::AbsentTree { path } => format!("path {}", path.display()),
+            Self::Unit { name, .. } => format!("unit {name}"),
+            Self::Sysctl { key, .. } => format!("sysctl {key}"),
+            Self::AbsentUser { name } => format!("user {name}"),
+            Self::AbsentGroup { name } => format!("group {name}"),
+            Self::Hostname { .. } => "host name".into(),
+            Self::AbsentPackages { names } => format!("packages {}", names.join(" ")),
+            Self::Swap { .. } => "swap".into(),
+            Self::AbsentModule { name } => format!("kernel module {name}"),
+            Self::AbsentInterface { name } => format!("network interface {name}"),
+            Self::Chains { prefix } => format!("packet filter chains {prefix}*"),
+            Self::Containers => "containers".into(),
+            Self::Mounts { path } => format!("mounts below {}", path.display()),
+            Self::AbsentAnchor { path } => format!("trust in {}", path.display()),
+            Self::Objects { manifest } => format!("cluster objects {}", manifest.short()),
+        }
+    }
+
+    /// What putting it back means, for people.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::File { path, .. } | Self::Link { path, .. } | Self::Directory { path, .. } => {
+                format!("restore {}", path.display())
+            }
+            Self::Absent { path } | Self::AbsentTree { path } => {
+                format!("remove {}", path.display())
+            }
+            Self::AbsentDirectory { path } => format!("remove {} when empty", path.display()),
+            Self::Unit { name, active: false, .. } => format!("stop {name}"),
+            Self::Unit { name, .. } => format!("restore {name}"),
+            Self::Sysctl { key, value } => format!("set {key} back to {value}"),
+            Self::Hostname { name } => format!("set the host name back to {name}"),
+            Self::Swap { areas } if areas.is_empty() => "leave swap off, as it was".into(),
+            Self::Swap { areas } => format!("switch swap on: {}", areas.join(", ")),
+            Self::Containers => "stop and remove all containers of Kubernetes".into(),
+            Self::Mounts { path } => format!("unmount what is below {}", path.display()),
+            other => format!("remove {}", other.key()),
+        }
+    }
+
+    /// Put it back. Doing it twice is fine.
+    pub(crate) fn restore(&self, host: &Host, blobs: &Blobs) -> Result<Restored> {
+        match self {
+            Self::Absent { path } => fs::remove(&host.path(path))?,
+            Self::File { path, bytes, mode, uid, gid, xattrs } => {
+                let real = host.path(path);
+                let owner = host.is_live().then_some((*uid, *gid));
+                fs::write(&real, &blobs.get(*bytes)?, Attributes { mode: *mode, owner })?;
+                for (name, value) in xattrs {
+                    xattr::set(&real, name, value)
+                        .map_err(|error| Error::io("change", &real, error))?;
+                }
+            }
+            Self::Link { path, target } => fs::link(&host.path(path), target)?,
+            Self::AbsentDirectory { path } => {
+                if !fs::remove_empty_dir(&host.path(path))? {
+                    return Ok(Restored::Left(format!("{} is not empty", path.display())));
+                }
+            }
+            Self::Directory { path, mode, uid, gid } => {
+                let owner = host.is_live().then_some((*uid, *gid));
+                fs::make_dir(&host.path(path), Attributes { mode: *mode, owner })?;
+            }
+            Self::AbsentTree { path } => fs::remove_tree(&host.path(path))?,
+            Self::Unit { name, enabled, active } => systemd::restore(name, enabled, *active)?,
+            Self::Sysctl { key, value } => steps::sysctl::write(host, key, value)?,
+            Self::AbsentUser { name } => steps::account::remove_user(name)?,
+            Self::AbsentGroup { name } => steps::account::remove_group(name)?,
+            Self::Hostname { name } => steps::hostname::set(name)?,
+            Self::AbsentPackages { names } => steps::package::remove(host, names)?,
+            Self::Swap { areas } => steps::swap::switch_on(areas)?,
+            Self::AbsentModule { name } => return Ok(steps::module::unload(name)),
+            Self::AbsentInterface { name } => steps::network::remove_interface(name)?,
+            Self::Chains { prefix } => steps::network::remove_chains(prefix)?,
+            Self::Containers => steps::containers::remove_all(host)?,
+            Self::Mounts { path } => steps::containers::unmount_below(&host.path(path))?,
+            Self::AbsentAnchor { path } => steps::trust::remove(host, path)?,
+            Self::Objects { manifest } => {
+                return steps::manifest::delete(host, &blobs.get(*manifest)?);
+            }
+        }
+        Ok(Restored::Done)
+    }
+
+    /// Whether putting it back leaves systemd with a stale view of its units.
+    pub(crate) fn is_unit_file(&self) -> bool {
+        let (Self::Absent { path } | Self::File { path, .. } | Self::Link { path, .. }) = self
+        else {
+            return false;
+        };
+        path.starts_with(kspec::paths::UNIT_DIR)
+    }
+}
+
+fn capture_file(path: &Path, host: &Host, blobs: &Blobs) -> Result<Original> {
+    let real = host.path(path);
+    let path = path.to_owned();
+    let Some(was) = fs::look(&real)? else { return Ok(Original::Absent { path }) };
+    let read_failed = |error| Error::io("read", &real, error);
+    if was.is_symlink() {
+        let target = std::fs::read_link(&real).map_err(read_failed)?;
+        return Ok(Original::Link { path, target });
+    }
+    if !was.is_file() {
+        return Err(Error::host("not-a-file", format!("`{}` is not a file", path.display()))
+            .hint("move it away and run again"));
+    }
+    let mut xattrs = BTreeMap::new();
+    for name in xattr::list(&real).map_err(read_failed)? {
+        if let Some(value) = xattr::get(&real, &name).map_err(read_failed)? {
+            xattrs.insert(name.to_string_lossy().into_owned(), value);
+        }
+    }
+    Ok(Original::File {
+        path,
+        bytes: blobs.keep(&fs::read(&real)?.unwrap_or_default())?,
+        mode: fs::mode(&was),
+        uid: was.uid(),
+        gid: was.gid(),
+        xattrs,
+    })
+}

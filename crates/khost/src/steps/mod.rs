@@ -1,0 +1,19 @@
+//! The things a phase can want of the machine. One file a kind.
+
+pub mod account;
+pub mod command;
+pub mod containers;
+pub mod directory;
+pub mod file;
+pub mod hostname;
+pub mod link;
+pub mod manifest;
+pub mod module;
+pub mod network;
+pub mod package;
+pub mod program;
+pub mod swap;
+pub mod sysctl;
+pub mod trust;
+pub mod unit;
+pub mod wait;

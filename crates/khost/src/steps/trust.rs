@@ -1,0 +1,88 @@
+//! A certificate authority that the whole machine trusts, by the distribution's own program.
+
+use std::path::{Path, PathBuf};
+
+use kspec::state::Family;
+
+use crate::{
+    Change, Cmd, Context, Host, Result, Status, Step, Thing,
+    fs::{self, Attributes},
+};
+
+/// A CA certificate in the distribution's place for local authorities.
+#[derive(Debug, Clone)]
+pub struct TrustAnchor {
+    path: PathBuf,
+    from: PathBuf,
+    family: Family,
+}
+
+impl TrustAnchor {
+    /// The PEM file `from`, trusted under `name` (without an ending).
+    pub fn new(family: Family, name: &str, from: impl Into<PathBuf>) -> Self {
+        // update-ca-certificates(8) and update-ca-trust(8)
+        let dir = match family {
+            Family::Debian => "/usr/local/share/ca-certificates",
+            Family::RedHat => "/etc/pki/ca-trust/source/anchors",
+        };
+        Self { path: Path::new(dir).join(format!("{name}.crt")), from: from.into(), family }
+    }
+
+    /// The file the machine's programs read.
+    fn bundle(&self) -> &'static str {
+        match self.family {
+            Family::Debian => "/etc/ssl/certs/ca-certificates.crt",
+            Family::RedHat => "/etc/pki/tls/certs/ca-bundle.crt",
+        }
+    }
+}
+
+impl Step for TrustAnchor {
+    fn id(&self) -> String {
+        format!("trust:{}", self.path.display())
+    }
+
+    fn check(&self, context: &Context<'_>) -> Result<Status> {
+        let host = context.host;
+        let wanted = fs::read_text(&host.path(&self.from))?.unwrap_or_default();
+        let anchor = fs::read_text(&host.path(&self.path))?.unwrap_or_default();
+        let bundle = fs::read_text(&host.path(self.bundle()))?.unwrap_or_default();
+        let trusted = !wanted.is_empty() && anchor == wanted && bundle.contains(wanted.trim());
+        Ok(if trusted {
+            Status::Done
+        } else {
+            let what = format!("trust the CA of {} machine-wide", self.from.display());
+            Status::Differs(Change::new(what))
+        })
+    }
+
+    fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
+        Ok(vec![Thing::TrustAnchor(self.path.clone())])
+    }
+
+    fn apply(&self, context: &Context<'_>) -> Result<()> {
+        let host = context.host;
+        let pem = fs::read(&host.path(&self.from))?.unwrap_or_default();
+        let path = host.path(&self.path);
+        if let Some(dir) = path.parent() {
+            fs::make_dirs(dir, 0o755)?;
+        }
+        fs::write(&path, &pem, Attributes { mode: 0o644, owner: None })?;
+        refresh(host)
+    }
+}
+
+/// Take the anchor away and let the distribution rebuild its bundle.
+pub(crate) fn remove(host: &Host, path: &Path) -> Result<()> {
+    fs::remove(&host.path(path))?;
+    refresh(host)
+}
+
+fn refresh(host: &Host) -> Result<()> {
+    let cmd = if fs::exists(&host.path("/usr/sbin/update-ca-certificates")) {
+        Cmd::new("update-ca-certificates")
+    } else {
+        Cmd::new("update-ca-trust").arg("extract")
+    };
+    cmd.run().map(drop)
+}

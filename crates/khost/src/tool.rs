@@ -1,0 +1,231 @@
+//! A tool at work: its flags, its machine, its inputs.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Subcommand;
+use kspec::{Cluster, Lock, Node, ParseError, paths, state::State};
+
+use crate::{
+    Context, Error, Host, Result, StepList,
+    app::{Common, Verb},
+    engine,
+    error::Exit,
+    fs,
+    report::{Loudness, Report},
+    steps::file::File,
+};
+
+/// One of the eight, started.
+#[derive(Debug)]
+pub struct Tool {
+    name: &'static str,
+    /// The machine.
+    pub host: Host,
+    /// Tells people what goes on.
+    pub report: Report,
+    common: Common,
+}
+
+impl Tool {
+    /// The tool `name` with the flags `common`.
+    pub fn new(name: &'static str, common: &Common) -> Self {
+        let loudness = match (common.quiet, common.verbose) {
+            (true, _) => Loudness::Quiet,
+            (false, 0) => Loudness::Normal,
+            (false, _) => Loudness::Verbose,
+        };
+        let report = Report::new(name, common.json, loudness);
+        Self { name, host: Host::new(&common.root), report, common: common.clone() }
+    }
+
+    /// Do one of the shared verbs; `steps` makes the list for those that need it. `V` is the
+    /// tool's own set of verbs, for completion and man page.
+    pub fn run<V: Subcommand>(
+        &self,
+        verb: &Verb,
+        about: &'static str,
+        steps: impl FnOnce(&Self) -> Result<StepList>,
+    ) -> Result<Exit> {
+        match verb {
+            Verb::Plan => engine::plan(&steps(self)?, &self.context()),
+            Verb::Check => engine::check(&steps(self)?, &self.context()),
+            Verb::Apply => {
+                self.needs_root("apply")?;
+                engine::apply(self.name, &steps(self)?, &self.context())
+            }
+            Verb::Reset { yes } => {
+                self.needs_root("reset")?;
+                self.confirm(*yes)?;
+                engine::reset(self.name, &self.host, &self.report)
+            }
+            Verb::Completion { shell } => {
+                let mut script = Vec::new();
+                let mut command = crate::app::command::<V>(self.name, about);
+                clap_complete::generate(*shell, &mut command, self.name, &mut script);
+                self.report.data(&String::from_utf8_lossy(&script));
+                Ok(Exit::Done)
+            }
+            Verb::Man => {
+                let mut page = Vec::new();
+                clap_mangen::Man::new(crate::app::command::<V>(self.name, about))
+                    .render(&mut page)
+                    .map_err(|error| Error::host("man-failed", "cannot render").because(error))?;
+                self.report.data(&String::from_utf8_lossy(&page));
+                Ok(Exit::Done)
+            }
+        }
+    }
+
+    /// What steps may look at.
+    pub fn context(&self) -> Context<'_> {
+        Context::new(&self.host, &self.report, self.common.timeout.map(Duration::from_secs))
+    }
+
+    /// Refuse to go on as an ordinary user, except in a tree.
+    pub fn needs_root(&self, verb: &str) -> Result<()> {
+        if self.host.is_live() && !Host::is_root() {
+            return Err(Error::input(
+                "not-root",
+                format!("`{} {verb}` must run as root", self.name),
+            )
+            .hint(format!(
+                "run `sudo {0} {verb}`, or try it on a tree: `{0} {verb} --root DIR`",
+                self.name
+            )));
+        }
+        Ok(())
+    }
+
+    fn confirm(&self, yes: bool) -> Result<()> {
+        let undo = engine::undo_list(&self.host, self.name)?;
+        if yes || undo.is_empty() {
+            return Ok(());
+        }
+        for line in &undo {
+            self.report.say(line);
+        }
+        let refused = Error::input("not-confirmed", "reset was not confirmed, nothing was changed")
+            .hint(format!("run `{} reset --yes`", self.name));
+        if !std::io::stdin().is_terminal() {
+            return Err(refused);
+        }
+        let mut out = std::io::stderr().lock();
+        let _ = write!(out, "{}: undo these {}? [y/N] ", self.name, undo.len());
+        let mut answer = String::new();
+        let _ = std::io::stdin().read_line(&mut answer); // no answer is a no
+        if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused) }
+    }
+
+    /// Where the cluster description is read from.
+    pub fn config_path(&self) -> PathBuf {
+        self.common.config.clone().unwrap_or_else(|| self.host.path(paths::CLUSTER_TOML))
+    }
+
+    /// The cluster description, read and found sound.
+    pub fn cluster(&self) -> Result<Cluster> {
+        let path = self.config_path();
+        let cluster = read_input(&path, "kprep init", Cluster::parse)?;
+        let problems = cluster.problems();
+        let Some(first) = problems.first() else { return Ok(cluster) };
+        let list: Vec<_> = problems
+            .iter()
+            .map(|problem| format!("{}: {} ({})", problem.key, problem.message, problem.code))
+            .collect();
+        Err(Error::input(first.code, format!("`{}` describes no cluster", path.display()))
+            .because(list.join("\n"))
+            .hint(format!("{}: {}", first.key, first.remedy)))
+    }
+
+    /// The lock beside the cluster description.
+    pub fn lock(&self) -> Result<Lock> {
+        read_input(&self.lock_path(), "make install", Lock::parse)
+    }
+
+    /// Where the lock is.
+    pub fn lock_path(&self) -> PathBuf {
+        self.config_path().with_file_name("artifacts.lock")
+    }
+
+    /// Which node of `cluster` this machine is: the one that `--node` names, or that has this
+    /// host name, or an address of this machine, or the only one of a tree.
+    pub fn node<'a>(&self, cluster: &'a Cluster) -> Result<&'a Node> {
+        if let Some(name) = &self.common.node {
+            return cluster.node(name).ok_or_else(|| {
+                let names: Vec<_> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+                Error::input("node-unknown", format!("there is no node `{name}`"))
+                    .hint(format!("choose one of: {}", names.join(", ")))
+            });
+        }
+        if let ([only], false) = (cluster.nodes.as_slice(), self.host.is_live()) {
+            return Ok(only);
+        }
+        let hostname = crate::steps::hostname::current()?;
+        let addresses = crate::steps::network::addresses()?;
+        cluster
+            .node(&hostname)
+            .or_else(|| cluster.nodes.iter().find(|node| addresses.contains(&node.address)))
+            .ok_or_else(|| {
+                let own: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                Error::input(
+                    "node-not-here",
+                    format!("no [[node]] is this machine (`{hostname}`, {})", own.join(", ")),
+                )
+                .hint(format!(
+                    "correct a name or address in `{}`, or say which it is with `--node NAME`",
+                    self.config_path().display()
+                ))
+            })
+    }
+
+    /// What another phase left.
+    pub fn state<T: State>(&self) -> Result<T> {
+        let path = self.host.path(T::PATH);
+        let text = fs::read_text(&path)?.ok_or_else(|| missing(&path, T::MADE_BY))?;
+        let damaged = |cause: String| {
+            Error::input("input-invalid", format!("`{}` is not valid", path.display()))
+                .because(cause)
+                .hint(format!("run `{}` to make it anew", T::MADE_BY))
+        };
+        let state: T = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        if state.schema() != kspec::SCHEMA {
+            return Err(damaged(format!("schema {} is not supported", state.schema())));
+        }
+        Ok(state)
+    }
+
+    /// The step that leaves `state` for the other phases. It comes last in a list.
+    pub fn leave<T: State>(state: &T) -> Result<File> {
+        let json = state
+            .to_json()
+            .map_err(|error| Error::host("state-failed", "cannot encode").because(error))?;
+        Ok(File::new(T::PATH).mode(0o644).text(json))
+    }
+}
+
+fn missing(path: &Path, made_by: &str) -> Error {
+    Error::input("input-missing", format!("`{}` does not exist", path.display()))
+        .hint(format!("run `{made_by}`, which makes it"))
+}
+
+/// A file the operator wrote, parsed; `made_by` is the command that makes it when it is missing.
+fn read_input<T>(
+    path: &Path,
+    made_by: &str,
+    parse: impl FnOnce(&str) -> Result<T, ParseError>,
+) -> Result<T> {
+    let text = fs::read_text(path)?.ok_or_else(|| missing(path, made_by))?;
+    parse(&text).map_err(|error| {
+        let hint = match &error {
+            ParseError::Toml { did_you_mean: Some(known), .. } => {
+                format!("did you mean `{known}`?")
+            }
+            _ => format!("correct `{}` and run again", path.display()),
+        };
+        let invalid = format!("`{}` is not valid", path.display());
+        Error::input("input-invalid", invalid).because(error).hint(hint)
+    })
+}
