@@ -1,0 +1,146 @@
+//! What the command-line tests of all tools share: a tree to work on, and the tool run in it as an
+//! ordinary user, even when the tests themselves run as root.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use assert_cmd::Command as AssertCommand;
+use tempfile::TempDir;
+
+/// `nobody` on every distribution these tools support.
+const NOBODY: u32 = 65534;
+
+/// A directory that stands for a machine, with a copy of the tool beside it that any user may run.
+#[derive(Debug)]
+pub struct Tree {
+    dir: TempDir,
+    tool: PathBuf,
+}
+
+impl Tree {
+    /// An empty tree for the program at `tool`: pass `env!("CARGO_BIN_EXE_…")`.
+    #[expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "only tests call this")]
+    pub fn new(tool: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join(Path::new(tool).file_name().unwrap());
+        fs::copy(tool, &copy).unwrap();
+        fs::create_dir(dir.path().join("root")).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let tree = Self { dir, tool: copy };
+        give_away(&tree.root());
+        tree
+    }
+
+    /// A tree with a `cluster.toml` of one node, `node1` at 192.0.2.11, and `extra` below it.
+    pub fn with_cluster(tool: &str, extra: &str) -> Self {
+        let tree = Self::new(tool);
+        let cluster = format!(
+            "schema = 1\n{extra}\n[[node]]\nname = \"node1\"\naddress = \"192.0.2.11\"\n\
+             roles = [\"control-plane\", \"etcd\", \"worker\"]\n"
+        );
+        tree.write("/etc/k8steps/cluster.toml", &cluster);
+        tree
+    }
+
+    /// The directory that stands for `/`.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    /// Where the host's absolute `path` lies.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root().join(path.trim_start_matches('/'))
+    }
+
+    /// Put `text` at `path`, as the ordinary user.
+    #[expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "only tests call this")]
+    #[expect(clippy::disallowed_methods, reason = "tests stand in for the operator")]
+    pub fn write(&self, path: &str, text: &str) {
+        let real = self.path(path);
+        fs::create_dir_all(real.parent().unwrap()).unwrap();
+        fs::write(&real, text).unwrap();
+        for made in real.ancestors().take_while(|made| *made != self.dir.path()) {
+            give_away(made);
+        }
+    }
+
+    /// Put a state file in its place.
+    #[expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "only tests call this")]
+    pub fn leave<T: kspec::state::State>(&self, state: &T) {
+        self.write(T::PATH, &state.to_json().unwrap());
+    }
+
+    /// The text at `path`.
+    #[expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "only tests call this")]
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap()
+    }
+
+    /// The tool, about to be run on this tree as an ordinary user.
+    pub fn tool(&self) -> AssertCommand {
+        let mut command = self.bare();
+        command.arg("--root").arg(self.root());
+        command
+    }
+
+    /// The tool, about to be run as an ordinary user without any arguments.
+    #[expect(clippy::disallowed_methods, reason = "the tool under test")]
+    pub fn bare(&self) -> AssertCommand {
+        let mut command = Command::new(&self.tool);
+        command
+            .current_dir(self.dir.path())
+            .env_remove("K8STEPS_CONFIG")
+            .env_remove("K8STEPS_NODE");
+        command.env("NO_COLOR", "1").env("HOME", self.dir.path());
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        AssertCommand::from_std(command)
+    }
+
+    /// Every path in the tree with its mode and content, sorted: two equal listings are two equal
+    /// trees. The lock files and journal of `khost` are left out.
+    #[expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "only tests call this")]
+    pub fn listing(&self) -> String {
+        let mut found = Vec::new();
+        let mut todo = vec![self.root()];
+        while let Some(dir) = todo.pop() {
+            for entry in fs::read_dir(&dir).unwrap() {
+                let path = entry.unwrap().path();
+                let metadata = fs::symlink_metadata(&path).unwrap();
+                let name = path.strip_prefix(self.root()).unwrap().display().to_string();
+                if name.starts_with("run/k8steps") || name.starts_with("var/lib/k8steps/journal") {
+                    continue;
+                }
+                let content = if metadata.is_file() {
+                    kspec::Sha256::of(fs::read(&path).unwrap()).short()
+                } else if metadata.is_symlink() {
+                    fs::read_link(&path).unwrap().display().to_string()
+                } else {
+                    todo.push(path.clone());
+                    String::new()
+                };
+                found.push(format!("{name} {:o} {content}", metadata.permissions().mode()));
+            }
+        }
+        found.sort();
+        found.join("\n")
+    }
+}
+
+#[expect(clippy::unwrap_used, reason = "only tests call this")]
+fn give_away(path: &Path) {
+    if is_root() {
+        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+}
+
+/// Whether this process is root, as `/proc/self` shows it.
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
