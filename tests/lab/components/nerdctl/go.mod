@@ -1,0 +1,3 @@
+module k8steps.invalid/lab/nerdctl
+
+go 1.24.0

@@ -1,0 +1,3 @@
+module k8steps.invalid/lab/pause
+
+go 1.24.0

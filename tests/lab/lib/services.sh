@@ -1,0 +1,50 @@
+# The file mirror and the registry, inside the lab's network namespace.
+# shellcheck shell=bash
+
+# service NAME COMMAND...: start it unless the recorded process still runs.
+service() {
+  local name=$1 pid; shift
+  if recorded_pid "$name" >/dev/null; then return 0; fi
+  (
+    exec 9>&- </dev/null >>"$STATE/log/$name" 2>&1
+    if cgroup_v1; then cgroup_join services; fi
+    exec setsid nsenter --net="$NETNS_DIR/$(netns)" "$@"
+  ) &
+  pid=$!
+  record_pid "$name" "$pid"
+}
+
+in_hub() { nsenter --net="$NETNS_DIR/$(netns)" "$@"; }
+mirror_answers() { in_hub curl -fs -m 2 -o /dev/null "http://$HUB_IP:$MIRROR_PORT/lab-mirror"; }
+registry_answers() { in_hub curl -fs -m 2 -o /dev/null "http://$HUB_IP:$REGISTRY_PORT/v2/"; }
+
+services_start() {
+  mkdir -p "$STATE/log" "$STATE/nginx"
+  nginx_config >"$STATE/nginx.conf"
+  registry_config "$HUB_IP:$REGISTRY_PORT" true >"$STATE/registry.yml"
+  if cgroup_v1; then cgroup_make services; fi
+  service mirror nginx -p "$STATE/nginx" -e "$STATE/log/mirror-error" -c "$STATE/nginx.conf"
+  service registry docker-registry serve "$STATE/registry.yml"
+  until_ok 15 "the file mirror answers on $HUB_IP:$MIRROR_PORT (see $STATE/log/mirror-error)" mirror_answers
+  until_ok 15 "the registry answers on $HUB_IP:$REGISTRY_PORT (see $STATE/log/registry)" registry_answers
+}
+
+nginx_config() {
+  cat <<EOF
+user root; daemon off; worker_processes 1;
+pid $STATE/nginx/pid;
+error_log $STATE/log/mirror-error;
+events { worker_connections 256; }
+http {
+  access_log $STATE/log/mirror-access;
+  client_body_temp_path $STATE/nginx/body; proxy_temp_path $STATE/nginx/proxy;
+  fastcgi_temp_path $STATE/nginx/fastcgi; uwsgi_temp_path $STATE/nginx/uwsgi; scgi_temp_path $STATE/nginx/scgi;
+  default_type application/octet-stream; sendfile on;
+  server {
+    listen $HUB_IP:$MIRROR_PORT;
+    root $MIRROR;
+    location = /lab-mirror { return 200 "k8steps lab mirror\\n"; }
+  }
+}
+EOF
+}
