@@ -1,0 +1,38 @@
+# The eight phases in dependency order; what does not depend on each other runs side by side
+# (`make -j -f pipeline.mk up`). Each phase can be run alone: this file knows nothing they do not.
+
+BINDIR ?= /usr/local/bin
+# Flags for every phase, e.g. KFLAGS='-v --timeout 300'.
+KFLAGS ?=
+# A line `PHASE BEGIN END` (seconds since 1970) is added here for each phase, when set.
+TIMES  ?=
+
+PHASES := kprep kfetch kpki ketcd knode kcp kcni kapps
+
+.PHONY: up plan check down $(PHASES)
+up: $(PHASES)
+
+# Who needs whose files (docs/contract.md).
+kpki: kprep
+ketcd: kprep kfetch kpki
+knode: kprep kfetch
+kcp: kpki ketcd knode
+kcni: kcp
+kapps: kcp kcni
+
+$(PHASES):
+	@begin=$$(date +%s.%N); $(BINDIR)/$@ apply $(KFLAGS) && \
+	  { test -z '$(TIMES)' || echo "$@ $$begin $$(date +%s.%N)" >> '$(TIMES)'; }
+
+# plan and check ask every phase; the worst answer counts (3 differs, 1 failed, 2 bad input).
+plan check:
+	@worst=0; for phase in $(PHASES); do \
+	  $(BINDIR)/$$phase $@ $(KFLAGS) || { code=$$?; \
+	    case $$code in 3) test $$worst -ne 0 || worst=3;; *) worst=$$code; break;; esac; }; \
+	done; exit $$worst
+
+# Backwards, one after the other; a phase that fails does not keep the others from going.
+down:
+	@worst=0; for phase in $(foreach at,8 7 6 5 4 3 2 1,$(word $(at),$(PHASES))); do \
+	  $(BINDIR)/$$phase reset --yes $(KFLAGS) || worst=$$?; \
+	done; exit $$worst
