@@ -102,7 +102,7 @@ fn a_node_lives_and_dies_and_lives_again() {
     Lab::node_must("make -C /root/k8steps down");
     let left = "ls -d /etc/kubernetes /var/lib/etcd /var/lib/kubelet /var/lib/containerd /var/lib/k8steps \
                 /etc/ssl/etcd /opt/cni /etc/cni /usr/local/bin/kubelet 2>/dev/null; \
-                pgrep -a 'etcd|kube|containerd|flannel|coredns'; \
+                ps -eo comm= | grep -E '^(etcd|kube|containerd|flannel|coredns|pause)'; \
                 ip -o link | grep -E 'cni0|flannel|veth'; \
                 iptables-save | grep -E 'KUBE-|FLANNEL|CNI-'; getent passwd kube etcd; true";
     assert_eq!(Lab::node_must(left), "", "left behind by reset");

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Read, Write},
+    io::{self, BufRead as _, BufReader, Read, Write},
     os::unix::process::ExitStatusExt as _,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -110,9 +110,24 @@ impl Cmd {
         self,
         feed: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
     ) -> Result<Output> {
+        self.run_to_end(feed, &mut |_| {})
+    }
+
+    /// Run to the end, with `tell` hearing each line of its standard output as it comes: for
+    /// programs that take long and say what they do.
+    pub fn run_telling(mut self, tell: &mut dyn FnMut(&str)) -> Result<Output> {
+        let input = std::mem::take(&mut self.input);
+        self.run_to_end(move |stdin| stdin.write_all(&input), tell)
+    }
+
+    fn run_to_end(
+        self,
+        feed: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Output> {
         let started = Instant::now();
         let mut child = self.spawn()?;
-        let (output, fed) = self.attend(&mut child, feed)?;
+        let (output, fed) = self.attend(&mut child, feed, tell)?;
         tracing::debug!(code = output.code, took = ?started.elapsed(), "{}", self.line());
         if started.elapsed() >= self.limit && output.code == 128 + Signal::SIGKILL as i32 {
             let limit = self.limit.as_secs();
@@ -158,6 +173,7 @@ impl Cmd {
         &self,
         child: &mut Child,
         feed: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
+        tell: &mut dyn FnMut(&str),
     ) -> Result<(Output, io::Result<()>)> {
         let pid = Pid::from_raw(child.id().cast_signed());
         let (mut stdin, stdout, stderr) =
@@ -175,7 +191,7 @@ impl Cmd {
                 None => Ok(()),
             });
             let errors = scope.spawn(move || drain(stderr));
-            let stdout = drain(stdout);
+            let stdout = drain_lines(stdout, tell);
             let stderr = errors.join().unwrap_or_default();
             let status = child.wait();
             drop(ended);
@@ -201,6 +217,20 @@ fn drain(pipe: Option<impl Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Like [`drain`], telling each line as it comes.
+fn drain_lines(pipe: Option<impl Read>, tell: &mut dyn FnMut(&str)) -> String {
+    let mut bytes = Vec::new();
+    let mut pipe = pipe.map(BufReader::new);
+    loop {
+        let start = bytes.len();
+        let length = pipe.as_mut().map_or(Ok(0), |pipe| pipe.read_until(b'\n', &mut bytes));
+        if !matches!(length, Ok(1..)) {
+            return String::from_utf8_lossy(&bytes).into_owned();
+        }
+        tell(String::from_utf8_lossy(&bytes[start..]).trim_end());
+    }
+}
+
 /// The last ten lines of what the program said, errors preferred.
 fn last_lines(output: &Output) -> String {
     let said = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
@@ -221,6 +251,15 @@ mod tests {
     fn input_goes_in_and_output_comes_out() {
         let output = Cmd::new("cat").input("hello").run().unwrap();
         assert_eq!((output.code, output.stdout.as_str()), (0, "hello"));
+    }
+
+    #[test]
+    fn lines_are_told_one_by_one() {
+        let mut told = Vec::new();
+        let cmd = Cmd::new("printf").arg("one\\ntwo\\nthree");
+        let output = cmd.run_telling(&mut |line| told.push(line.to_owned())).unwrap();
+        assert_eq!(told, ["one", "two", "three"]);
+        assert_eq!(output.stdout, "one\ntwo\nthree");
     }
 
     #[test]

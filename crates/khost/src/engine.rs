@@ -7,6 +7,7 @@ use crate::{
     lock::Lock,
     original::Restored,
     report::{Event, Report},
+    steps::unit::STAMP_DIR,
     systemd,
 };
 
@@ -150,7 +151,9 @@ pub fn reset(phase: &str, host: &Host, report: &Report) -> Result<Exit> {
             .hint(format!("mend the cause and run `{phase} reset` again; nothing is forgotten")));
     }
     journal.forget()?;
-    crate::fs::remove_empty_dir(&host.path(kspec::paths::STATE_DIR))?;
+    for shared in [STAMP_DIR, kspec::paths::STATE_DIR] {
+        crate::fs::remove_empty_dir(&host.path(shared))?;
+    }
     lock.remove()?;
     report.summary(&match count {
         0 => "nothing to undo".into(),

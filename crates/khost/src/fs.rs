@@ -136,15 +136,34 @@ fn replace(
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    sweep(path)?;
     let mut file = tempfile::Builder::new() // made 0600: a secret is private from its first byte
-        .prefix(&format!(".{name}.k8steps-"))
+        .prefix(&unfinished(path))
         .tempfile_in(dir)?;
     fill(file.as_file_mut())?;
     set_attributes(file.path(), attributes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     sync_dir(dir)
+}
+
+/// How the names of files begin that are about to become `path`.
+fn unfinished(path: &Path) -> String {
+    format!(".{}.k8steps-", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Remove what a killed write of `path` left beside it. Nobody else is writing it: a path belongs
+/// to one phase, and a phase has its lock.
+#[expect(clippy::disallowed_methods, reason = "one of the places files are removed")]
+fn sweep(path: &Path) -> io::Result<()> {
+    let prefix = unfinished(path);
+    for entry in fs::read_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn set_attributes(path: &Path, attributes: Attributes) -> io::Result<()> {
@@ -183,8 +202,9 @@ pub fn make_dirs(path: &Path, mode: u32) -> Result<()> {
 pub fn link(path: &Path, target: &Path) -> Result<()> {
     let replaced = (|| {
         let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        sweep(path)?;
         let link = tempfile::Builder::new()
-            .prefix(".link.k8steps-")
+            .prefix(&unfinished(path))
             .make_in(dir, |at| std::os::unix::fs::symlink(target, at))?;
         link.persist(path)?;
         sync_dir(dir)
@@ -201,7 +221,7 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
 /// Remove a file or link; fine when it is not there.
 #[expect(clippy::disallowed_methods, reason = "the one place files are removed")]
 pub fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path).and_then(|()| sync_parent(path)) {
+    match sweep(path).and_then(|()| fs::remove_file(path)).and_then(|()| sync_parent(path)) {
         Err(error) if !absent(&error) => Err(Error::io("remove", path, error)),
         _ => Ok(()),
     }
@@ -255,4 +275,34 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 fn sync_dir(dir: &Path) -> io::Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Attributes, link, remove, write};
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a killed run's hand, in a test")]
+    fn what_a_killed_write_left_goes_with_the_next_write_or_removal() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let names = || super::names(dir.path()).unwrap();
+        let attributes = Attributes { mode: 0o600, owner: None };
+        let kill = || fs::write(dir.path().join(".key.k8steps-aB3"), "half").unwrap();
+        fs::write(dir.path().join(".key2.k8steps-aB3"), "of another file").unwrap();
+
+        kill();
+        write(&path, b"whole", attributes).unwrap();
+        assert_eq!(names(), [".key2.k8steps-aB3", "key"]);
+        kill();
+        link(&path, std::path::Path::new("target")).unwrap();
+        assert_eq!(names(), [".key2.k8steps-aB3", "key"]);
+        kill();
+        remove(&path).unwrap();
+        kill();
+        remove(&path).unwrap();
+        assert_eq!(names(), [".key2.k8steps-aB3"]);
+    }
 }

@@ -74,6 +74,12 @@ impl Journal {
     pub(crate) fn record(&mut self, step: &str, things: &[Thing]) -> Result<()> {
         let mut lines = String::new();
         for thing in things {
+            // Not even looked at: newer bytes, a private key's say, must not be kept.
+            if let Thing::File(path) = thing
+                && self.known.contains(&Original::Absent { path: path.clone() }.key())
+            {
+                continue;
+            }
             let Some(original) = Original::capture(thing, &self.host, &self.blobs())? else {
                 continue;
             };
@@ -191,6 +197,8 @@ mod tests {
         put(&file, "two");
         journal.record("b", &touch).unwrap();
         put(&file, "three");
+        let blobs = root.path().join("var/lib/k8steps/journal/test/blobs");
+        assert_eq!(fs::read_dir(blobs).unwrap().count(), 1, "newer bytes were kept");
 
         let journal = Journal::open(&host, "test").unwrap();
         assert_eq!(journal.entries().len(), 1);

@@ -22,10 +22,12 @@ impl Kubectl {
         }
     }
 
-    /// `kubectl ARGS`, to be run.
+    /// `kubectl ARGS`, to be run. It keeps no cache: a look at the cluster writes nothing, and
+    /// what it would keep below the user's home is no file of ours.
     pub fn cmd(&self, args: &[&str]) -> Cmd {
         Cmd::new(&self.program)
             .arg(format!("--kubeconfig={}", self.kubeconfig))
+            .arg("--cache-dir=/dev/null")
             .arg("--request-timeout=10s")
             .args(args)
             .limit(Duration::from_secs(60))
@@ -63,10 +65,12 @@ impl Kubectl {
         self.cmd(&args).input(manifest).run().map(drop)
     }
 
-    /// Delete the objects of `manifest`, and wait until they are gone.
+    /// Delete the objects of `manifest`, and wait until they and the pods they had are gone:
+    /// a pod that still runs would bring back what it keeps on the node.
     pub fn delete(&self, manifest: &str) -> Result<()> {
-        let args = ["delete", "--filename=-", "--ignore-not-found", "--wait", "--timeout=45s"];
-        let output = self.cmd(&args).input(manifest).accept(&[0, 1]).run()?;
+        let args = ["delete", "--filename=-", "--ignore-not-found", "--cascade=foreground"];
+        let wait = ["--wait", "--timeout=45s"];
+        let output = self.cmd(&args).args(wait).input(manifest).accept(&[0, 1]).run()?;
         if output.code != 0 && !unknown_kind(&output.stderr) {
             return Err(Error::host("kubectl-failed", "cannot delete from the cluster")
                 .because(output.stderr.trim().to_owned()));

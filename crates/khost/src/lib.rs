@@ -14,7 +14,9 @@
 //! | [`journal`] | remember how things were, and put them back |
 //! | [`kubectl`] | talk to the API server |
 //! | [`report`] | tell people and programs what happens |
+//! | [`pods`] | say why pods do not run |
 //! | [`steps`] | want something of the machine |
+//! | [`template`] | fill in a text |
 //! | [`wait`] | wait, with a limit and a reason |
 
 pub mod app;
@@ -28,10 +30,12 @@ pub mod journal;
 pub mod kubectl;
 mod lock;
 mod original;
+pub mod pods;
 pub mod report;
 mod step;
 pub mod steps;
 mod systemd;
+pub mod template;
 mod tool;
 pub mod wait;
 

@@ -21,6 +21,8 @@ use crate::{
 pub enum Thing {
     /// A file or link, by its path on the host.
     File(PathBuf),
+    /// A file of others that gets lines of ours, by its path on the host.
+    Lines(PathBuf),
     /// A directory: its existence and attributes, not what is in it.
     Directory(PathBuf),
     /// A directory or file that programs fill while the node runs; all of it is ours if it was
@@ -48,6 +50,10 @@ pub enum Thing {
     Chains(String),
     /// Everything containerd runs in its `k8s.io` namespace.
     Containers,
+    /// Images that containerd does not have, by reference.
+    Images(Vec<String>),
+    /// A control group with the processes in it, relative to the root of every hierarchy.
+    Cgroup(String),
     /// What is mounted below a directory.
     Mounts(PathBuf),
     /// A certificate authority the machine trusts, by its file.
@@ -74,6 +80,10 @@ pub(crate) enum Original {
     Link {
         path: PathBuf,
         target: PathBuf,
+    },
+    Lines {
+        path: PathBuf,
+        bytes: Option<Sha256>,
     },
     AbsentDirectory {
         path: PathBuf,
@@ -121,6 +131,12 @@ pub(crate) enum Original {
         prefix: String,
     },
     Containers,
+    AbsentImages {
+        names: Vec<String>,
+    },
+    Cgroup {
+        path: String,
+    },
     Mounts {
         path: PathBuf,
     },
@@ -147,6 +163,11 @@ impl Original {
     pub(crate) fn capture(thing: &Thing, host: &Host, blobs: &Blobs) -> Result<Option<Self>> {
         Ok(Some(match thing {
             Thing::File(path) => capture_file(path, host, blobs)?,
+            Thing::Lines(path) => {
+                let bytes = fs::read(&host.path(path))?;
+                let bytes = bytes.map(|bytes| blobs.keep(&bytes)).transpose()?;
+                Self::Lines { path: path.clone(), bytes }
+            }
             Thing::Directory(path) => match fs::look(&host.path(path))? {
                 None => Self::AbsentDirectory { path: path.clone() },
                 Some(was) => Self::Directory {
@@ -178,6 +199,8 @@ impl Original {
             Thing::Interface(name) => Self::AbsentInterface { name: name.clone() },
             Thing::Chains(prefix) => Self::Chains { prefix: prefix.clone() },
             Thing::Containers => Self::Containers,
+            Thing::Images(names) => Self::AbsentImages { names: names.clone() },
+            Thing::Cgroup(path) => Self::Cgroup { path: path.clone() },
             Thing::Mounts(path) => Self::Mounts { path: path.clone() },
             Thing::TrustAnchor(path) => Self::AbsentAnchor { path: path.clone() },
             Thing::Objects(manifest) => {
@@ -192,6 +215,7 @@ impl Original {
             Self::Absent { path }
             | Self::File { path, .. }
             | Self::Link { path, .. }
+            | Self::Lines { path, .. }
             | Self::AbsentDirectory { path }
             | Self::Directory { path, .. }
             | Self::AbsentTree { path } => format!("path {}", path.display()),
@@ -206,6 +230,8 @@ impl Original {
             Self::AbsentInterface { name } => format!("network interface {name}"),
             Self::Chains { prefix } => format!("packet filter chains {prefix}*"),
             Self::Containers => "containers".into(),
+            Self::AbsentImages { names } => format!("images {}", names.join(" ")),
+            Self::Cgroup { path } => format!("control group {path}"),
             Self::Mounts { path } => format!("mounts below {}", path.display()),
             Self::AbsentAnchor { path } => format!("trust in {}", path.display()),
             Self::Objects { manifest } => format!("cluster objects {}", manifest.short()),
@@ -222,6 +248,7 @@ impl Original {
                 format!("remove {}", path.display())
             }
             Self::AbsentDirectory { path } => format!("remove {} when empty", path.display()),
+            Self::Lines { path, .. } => format!("take our lines out of {}", path.display()),
             Self::Unit { name, active: false, .. } => format!("stop {name}"),
             Self::Unit { name, .. } => format!("restore {name}"),
             Self::Sysctl { key, value } => format!("set {key} back to {value}"),
@@ -229,6 +256,8 @@ impl Original {
             Self::Swap { areas } if areas.is_empty() => "leave swap off, as it was".into(),
             Self::Swap { areas } => format!("switch swap on: {}", areas.join(", ")),
             Self::Containers => "stop and remove all containers of Kubernetes".into(),
+            Self::AbsentImages { names } => format!("remove {} images", names.len()),
+            Self::Cgroup { path } => format!("end what still runs in {path}"),
             Self::Mounts { path } => format!("unmount what is below {}", path.display()),
             other => format!("remove {}", other.key()),
         }
@@ -248,6 +277,10 @@ impl Original {
                 }
             }
             Self::Link { path, target } => fs::link(&host.path(path), target)?,
+            Self::Lines { path, bytes } => {
+                let was = bytes.map(|bytes| blobs.get(bytes)).transpose()?;
+                steps::lines::restore(host, path, was.as_deref())?;
+            }
             Self::AbsentDirectory { path } => {
                 if !fs::remove_empty_dir(&host.path(path))? {
                     return Ok(Restored::Left(format!("{} is not empty", path.display())));
@@ -269,6 +302,8 @@ impl Original {
             Self::AbsentInterface { name } => steps::network::remove_interface(name)?,
             Self::Chains { prefix } => steps::network::remove_chains(prefix)?,
             Self::Containers => steps::containers::remove_all(host)?,
+            Self::AbsentImages { names } => steps::containers::remove_images(host, names)?,
+            Self::Cgroup { path } => return steps::cgroup::remove(path),
             Self::Mounts { path } => steps::containers::unmount_below(&host.path(path))?,
             Self::AbsentAnchor { path } => steps::trust::remove(host, path)?,
             Self::Objects { manifest } => {

@@ -86,6 +86,11 @@ impl Report {
         self.json
     }
 
+    /// Whether every step is to be told of.
+    pub fn is_verbose(&self) -> bool {
+        self.loudness == Loudness::Verbose
+    }
+
     /// Whether only errors are wanted.
     pub fn is_quiet(&self) -> bool {
         self.loudness == Loudness::Quiet

@@ -1,6 +1,7 @@
 //! Waiting, with a limit and a reason.
 
 use std::{
+    cell::RefCell,
     thread,
     time::{Duration, Instant},
 };
@@ -20,6 +21,21 @@ impl Seen {
     /// Not yet, because of `reason`.
     pub fn not_yet(reason: impl Into<String>) -> Self {
         Self::NotYet(reason.into())
+    }
+}
+
+/// A reason that is costly to find out, and wanted in every turn of a wait.
+#[derive(Debug, Default)]
+pub struct Told(RefCell<Option<(Instant, String)>>);
+
+impl Told {
+    /// What `find` says; it is asked again only when its last answer is older than three seconds.
+    pub fn every_few_seconds(&self, find: impl FnOnce() -> String) -> String {
+        let mut told = self.0.borrow_mut();
+        match &*told {
+            Some((at, words)) if at.elapsed() < Duration::from_secs(3) => words.clone(),
+            _ => told.insert((Instant::now(), find())).1.clone(),
+        }
     }
 }
 
@@ -79,4 +95,16 @@ pub fn until(
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
 pub fn nap(time: Duration) {
     thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Told;
+
+    #[test]
+    fn what_is_costly_is_not_asked_in_every_turn() {
+        let told = Told::default();
+        assert_eq!(told.every_few_seconds(|| "one".into()), "one");
+        assert_eq!(told.every_few_seconds(|| "two".into()), "one");
+    }
 }

@@ -22,7 +22,7 @@ pub use digest::Sha256;
 pub use document::commented;
 pub use lock::{Arch, Format, Lock, LockedFile, LockedImage};
 pub use published::schemas;
-pub use yaml::to_yaml;
+pub use yaml::{from_yaml_documents, to_yaml};
 
 /// The version of every format in this crate. A file that says another is refused.
 pub const SCHEMA: u32 = 1;

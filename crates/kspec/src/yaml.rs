@@ -10,8 +10,30 @@ pub fn to_yaml(value: &impl Serialize) -> Result<String, serde_saphyr::ser::Erro
     serde_saphyr::to_string(value)
 }
 
+/// The documents of `text`, separated by `---`; empty ones are left out.
+///
+/// # Errors
+/// When `text` is not YAML; the message holds line and column.
+pub fn from_yaml_documents(text: &str) -> Result<Vec<serde_json::Value>, serde_saphyr::Error> {
+    let mut documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(text)?;
+    documents.retain(|document| !document.is_null());
+    Ok(documents)
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn documents_come_one_by_one_with_aliases_filled_in() {
+        let text = "# a comment\na: &one {b: '1', c: 1, d: 0.5}\ne: *one\n---\n# empty\n---\n[x]\n";
+        let documents = super::from_yaml_documents(text).unwrap();
+        let one = serde_json::json!({ "b": "1", "c": 1, "d": 0.5 });
+        assert_eq!(
+            documents,
+            [serde_json::json!({ "a": one, "e": one }), serde_json::json!(["x"])]
+        );
+        assert!(super::from_yaml_documents("a: [").is_err());
+    }
+
     #[test]
     fn strings_that_look_like_other_things_stay_strings() {
         let value = serde_json::json!({ "a": "true", "b": "10", "c": "1.33", "d": [1, "x: y"] });

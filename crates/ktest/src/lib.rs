@@ -9,6 +9,10 @@ use std::{
 };
 
 use assert_cmd::Command as AssertCommand;
+use kspec::{
+    Arch,
+    state::{Capabilities, CgroupVersion, Facts, Family, Kernel, Limits, Os},
+};
 use tempfile::TempDir;
 
 /// `nobody` on every distribution these tools support.
@@ -27,7 +31,7 @@ impl Tree {
     pub fn new(tool: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join(Path::new(tool).file_name().unwrap());
-        fs::copy(tool, &copy).unwrap();
+        place(Path::new(tool), &copy);
         fs::create_dir(dir.path().join("root")).unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let tree = Self { dir, tool: copy };
@@ -130,6 +134,43 @@ impl Tree {
         found.sort();
         found.join("\n")
     }
+}
+
+/// What kprep learns about `node1` when it is an ordinary Debian machine that withholds nothing.
+pub fn facts() -> Facts {
+    let address = std::net::IpAddr::from([192, 0, 2, 11]);
+    let [id, version, name, release, resolv_conf] =
+        ["debian", "12", "Debian 12", "6.1.0", "/etc/resolv.conf"].map(Into::into);
+    Facts {
+        schema: kspec::SCHEMA,
+        node: "node1".into(),
+        os: Os { id, version, name, family: Family::Debian },
+        arch: Arch::Amd64,
+        cpus: 2,
+        memory_mib: 4096,
+        address,
+        default_address: Some(address),
+        kernel: Kernel {
+            release,
+            cgroup: CgroupVersion::V2,
+            overlay: true,
+            bridge_netfilter: true,
+            conntrack_writable: true,
+        },
+        capabilities: Capabilities { sys_resource: true },
+        limits: Limits { nofile: None },
+        container: false,
+        swap: false,
+        resolv_conf,
+    }
+}
+
+/// Copy a program by another process: were it open for writing in this one, a test that starts a
+/// program in another thread could inherit it, and "text file busy" would be the answer here.
+#[expect(clippy::unwrap_used, reason = "only tests call this")]
+#[expect(clippy::disallowed_methods, reason = "tests stand in for the operator")]
+fn place(from: &Path, to: &Path) {
+    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
 }
 
 #[expect(clippy::unwrap_used, reason = "only tests call this")]

@@ -1,41 +1,70 @@
-//! What is left running when kubelet and containerd have done their work.
+//! What is left running and mounted when kubelet and containerd have done their work.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
-use crate::{Cmd, Host, Result, fs, systemd};
+use crate::{Cmd, Error, Host, Result, fs, systemd, wait::nap};
 
-/// Stop and remove every container of the `k8s.io` namespace, by containerd's own client. Fine
-/// when containerd is not there or does not run: then nothing runs in it.
-pub(crate) fn remove_all(host: &Host) -> Result<()> {
+/// Where containerd pins the network namespaces of pods, each `cni-UUID`.
+const NAMESPACES: &str = "/run/netns";
+
+/// containerd's own client, when containerd runs.
+fn ctr(host: &Host) -> Result<Option<Cmd>> {
     let ctr = host.path("/usr/local/bin/ctr");
     if !fs::exists(&ctr) || !systemd::show("containerd.service")?.active {
-        return Ok(());
+        return Ok(None);
     }
-    let program = ctr.display().to_string();
-    let ctr = |args: &[&str]| {
-        Cmd::new(&program).args(["--namespace", "k8s.io"]).args(args.iter().copied())
-    };
-    let list = |args: &[&str]| -> Result<Vec<String>> {
-        let names = ctr(args).run()?.stdout;
-        Ok(names.split_whitespace().map(str::to_owned).collect())
-    };
+    Ok(Some(Cmd::new(ctr.display().to_string()).args(["--namespace", "k8s.io"])))
+}
+
+/// Stop and remove every container of the `k8s.io` namespace, by containerd's own client, and the
+/// network namespaces of their pods. Where containerd does not run, what it left is killed with
+/// its control groups.
+pub(crate) fn remove_all(host: &Host) -> Result<()> {
     // `delete --force` kills first; one call for all of them, since a start of ctr costs most.
-    let tasks = list(&["tasks", "list", "--quiet"])?;
-    if !tasks.is_empty() {
-        let delete = ctr(&["tasks", "delete", "--force"]).args(&tasks);
-        delete.accept(&[0, 1]).limit(Duration::from_secs(60)).run()?;
+    for (kind, delete) in [("tasks", &["delete", "--force"][..]), ("containers", &["delete"])] {
+        let (Some(list), Some(ctr)) = (ctr(host)?, ctr(host)?) else { break };
+        let names = list.args([kind, "list", "--quiet"]).run()?.stdout;
+        let names: Vec<_> = names.split_whitespace().collect();
+        if !names.is_empty() {
+            let cmd = ctr.arg(kind).args(delete.iter().copied()).args(names);
+            cmd.accept(&[0, 1]).limit(Duration::from_secs(60)).run()?;
+        }
     }
-    let containers = list(&["containers", "list", "--quiet"])?;
-    if !containers.is_empty() {
-        ctr(&["containers", "delete"]).args(&containers).accept(&[0, 1]).run()?;
+    let namespaces = host.path(NAMESPACES);
+    for name in fs::names(&namespaces)?.iter().filter(|name| name.starts_with("cni-")) {
+        let path = namespaces.join(name);
+        unmount_below(&path)?;
+        fs::remove(&path)?;
     }
     Ok(())
 }
 
+/// Forget the images `names`. Fine when containerd does not run: they go with its directory.
+pub(crate) fn remove_images(host: &Host, names: &[String]) -> Result<()> {
+    let Some(ctr) = ctr(host)? else { return Ok(()) };
+    ctr.args(["images", "remove"]).args(names).accept(&[0, 1]).run().map(drop)
+}
+
 /// Unmount everything at and below `path`, deepest first.
 pub(crate) fn unmount_below(path: &Path) -> Result<()> {
-    for mount in fs::mounts_below(path)? {
-        Cmd::new("umount").args(["--lazy", &mount]).run()?;
+    let started = Instant::now();
+    // A mount may go by itself meanwhile, and another appear from below: look again until none is.
+    loop {
+        let mounts = fs::mounts_below(path)?;
+        let Some(first) = mounts.first() else { return Ok(()) };
+        if started.elapsed() > Duration::from_secs(20) {
+            return Err(Error::host("still-mounted", format!("`{first}` cannot be unmounted"))
+                .hint(format!("look with `findmnt {first}` and `fuser -vm {first}`")));
+        }
+        for mount in &mounts {
+            // 32: it is not mounted any more (mount(8))
+            Cmd::new("umount").args(["--lazy", mount]).accept(&[0, 1, 32]).run()?;
+        }
+        if !fs::mounts_below(path)?.is_empty() {
+            nap(Duration::from_millis(100));
+        }
     }
-    Ok(())
 }

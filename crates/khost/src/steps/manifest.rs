@@ -1,5 +1,10 @@
 //! Objects in the cluster, applied server-side, compared field by field.
 
+use std::{
+    cell::{Cell, OnceCell},
+    rc::Rc,
+};
+
 use serde_json::Value;
 
 use crate::{
@@ -13,19 +18,64 @@ pub struct Manifest {
     name: String,
     manager: &'static str,
     objects: Vec<Value>,
+    causes: Vec<Thing>,
+    together: Option<Rc<Together>>,
+    applied: Cell<bool>,
+}
+
+/// Manifests that are asked for with one `kubectl get`, at the first look at any of them.
+#[derive(Debug)]
+struct Together {
+    list: String,
+    live: OnceCell<Vec<Value>>,
 }
 
 impl Manifest {
     /// The `objects` called `name` together, applied with the field manager `manager`.
     pub fn new(name: &str, manager: &'static str, objects: Vec<Value>) -> Self {
-        Self { name: name.into(), manager, objects }
+        let applied = Cell::new(false);
+        Self { name: name.into(), manager, objects, causes: Vec::new(), together: None, applied }
     }
 
-    /// As one JSON List, which is YAML as well.
-    fn list(&self) -> String {
-        let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": self.objects });
-        list.to_string()
+    /// What its pods bring about on the machine. Reset puts that back once they are gone.
+    #[must_use]
+    pub fn causing(mut self, things: impl IntoIterator<Item = Thing>) -> Self {
+        self.causes.extend(things);
+        self
     }
+
+    /// `manifests`, to be looked at together: quick when there is nothing to do.
+    pub fn looked_at_together(mut manifests: Vec<Self>) -> Vec<Self> {
+        let list = list(manifests.iter().flat_map(|manifest| &manifest.objects));
+        let together = Rc::new(Together { list, live: OnceCell::new() });
+        for manifest in &mut manifests {
+            manifest.together = Some(Rc::clone(&together));
+        }
+        manifests
+    }
+
+    /// Its objects as they are in the cluster, and perhaps others. What was seen before it was
+    /// applied is not what is there now.
+    fn live(&self) -> Result<Vec<Value>> {
+        let Some(together) = self.together.as_ref().filter(|_| !self.applied.get()) else {
+            return Kubectl::admin().get(&self.list());
+        };
+        if let Some(live) = together.live.get() {
+            return Ok(live.clone());
+        }
+        let live = Kubectl::admin().get(&together.list)?;
+        Ok(together.live.get_or_init(|| live).clone())
+    }
+
+    fn list(&self) -> String {
+        list(&self.objects)
+    }
+}
+
+/// One JSON List, which is YAML as well.
+fn list<'a>(objects: impl IntoIterator<Item = &'a Value>) -> String {
+    let items: Vec<_> = objects.into_iter().collect();
+    serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()
 }
 
 impl Step for Manifest {
@@ -34,7 +84,7 @@ impl Step for Manifest {
     }
 
     fn check(&self, _: &Context<'_>) -> Result<Status> {
-        let live = Kubectl::admin().get(&self.list())?;
+        let live = self.live()?;
         let mut differences = Vec::new();
         let mut shown = String::new();
         for object in &self.objects {
@@ -58,10 +108,13 @@ impl Step for Manifest {
     }
 
     fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
-        Ok(vec![Thing::Objects(self.list())])
+        let mut things = self.causes.clone(); // first: reset walks backwards
+        things.push(Thing::Objects(self.list()));
+        Ok(things)
     }
 
     fn apply(&self, _: &Context<'_>) -> Result<()> {
+        self.applied.set(true);
         Kubectl::admin().apply(self.manager, &self.list()).map_err(|error| {
             Error::host("manifest-refused", format!("cannot apply `{}`", self.name))
                 .because(error)

@@ -1,11 +1,14 @@
 //! The things a phase can want of the machine. One file a kind.
 
 pub mod account;
+pub mod cgroup;
 pub mod command;
 pub mod containers;
+pub mod deferred;
 pub mod directory;
 pub mod file;
 pub mod hostname;
+pub mod lines;
 pub mod link;
 pub mod manifest;
 pub mod module;

@@ -19,11 +19,16 @@ impl Module {
     pub fn new(name: &str, feature: impl Into<PathBuf>) -> Self {
         Self { name: name.into(), feature: feature.into() }
     }
+
+    /// The id of the step that loads `name`.
+    pub(crate) fn id_of(name: &str) -> String {
+        format!("module:{name}")
+    }
 }
 
 impl Step for Module {
     fn id(&self) -> String {
-        format!("module:{}", self.name)
+        Self::id_of(&self.name)
     }
 
     fn check(&self, context: &Context<'_>) -> Result<Status> {

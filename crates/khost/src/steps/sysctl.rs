@@ -2,19 +2,27 @@
 
 use std::path::PathBuf;
 
-use crate::{Change, Context, Error, Host, Result, Status, Step, Thing, fs};
+use crate::{Change, Context, Error, Host, Result, Status, Step, Thing, fs, steps::module::Module};
 
 /// The running value of a parameter.
 #[derive(Debug, Clone)]
 pub struct Sysctl {
     key: String,
     value: String,
+    module: Option<String>,
 }
 
 impl Sysctl {
     /// `key` (dotted, e.g. `net.ipv4.ip_forward`) has `value`.
     pub fn new(key: &str, value: &str) -> Self {
-        Self { key: key.into(), value: value.into() }
+        Self { key: key.into(), value: value.into(), module: None }
+    }
+
+    /// The kernel has the parameter once the module `name` is loaded, by an earlier step.
+    #[must_use]
+    pub fn brought_by(mut self, name: &str) -> Self {
+        self.module = Some(name.into());
+        self
     }
 }
 
@@ -28,6 +36,10 @@ impl Step for Sysctl {
         Ok(match read(context.host, key)? {
             Some(found) if words(&found) == words(wanted) => Status::Done,
             Some(found) => Status::Differs(Change::values(format!("set {key}"), found, wanted)),
+            // In a plan, where nothing is loaded yet.
+            None if self.module.iter().any(|name| context.changes(&Module::id_of(name))) => {
+                Status::Differs(Change::values(format!("set {key}"), "absent", wanted))
+            }
             None => {
                 return Err(Error::host("sysctl-missing", format!("this kernel has no `{key}`"))
                     .hint("take it out of [host] sysctls, or load the module that brings it"));
@@ -67,7 +79,8 @@ pub fn read(host: &Host, key: &str) -> Result<Option<String>> {
 #[expect(clippy::disallowed_methods, reason = "a kernel interface is no file to replace")]
 pub(crate) fn write(host: &Host, key: &str, value: &str) -> Result<()> {
     let path = path(host, key);
-    std::fs::write(&path, value).map_err(|error| {
+    // The line end matters where the value is empty: nothing written is nothing set.
+    std::fs::write(&path, format!("{value}\n")).map_err(|error| {
         Error::host("sysctl-refused", format!("the kernel did not take {key} = {value}"))
             .because(error)
             .hint("a container may not set it: set it on the machine that runs the container")

@@ -48,7 +48,9 @@ impl Step for TrustAnchor {
         let anchor = fs::read_text(&host.path(&self.path))?.unwrap_or_default();
         let bundle = fs::read_text(&host.path(self.bundle()))?.unwrap_or_default();
         let trusted = !wanted.is_empty() && anchor == wanted && bundle.contains(wanted.trim());
-        Ok(if trusted {
+        // In a plan, where nothing is written: an earlier step would make it anew.
+        let renewed = context.changes(&format!("certificate:{}", self.from.display()));
+        Ok(if trusted && (!renewed || context.changes(&self.id())) {
             Status::Done
         } else {
             let what = format!("trust the CA of {} machine-wide", self.from.display());
@@ -68,21 +70,27 @@ impl Step for TrustAnchor {
             fs::make_dirs(dir, 0o755)?;
         }
         fs::write(&path, &pem, Attributes { mode: 0o644, owner: None })?;
-        refresh(host)
+        refresh(host, &self.path)
     }
 }
 
 /// Take the anchor away and let the distribution rebuild its bundle.
 pub(crate) fn remove(host: &Host, path: &Path) -> Result<()> {
     fs::remove(&host.path(path))?;
-    refresh(host)
+    refresh(host, path)
 }
 
-fn refresh(host: &Host) -> Result<()> {
-    let cmd = if fs::exists(&host.path("/usr/sbin/update-ca-certificates")) {
-        Cmd::new("update-ca-certificates")
-    } else {
-        Cmd::new("update-ca-trust").arg("extract")
-    };
-    cmd.run().map(drop)
+/// Debian's program appends to what an update that died left behind, dies itself when nobody reads
+/// what it says, and without --fresh leaves links to authorities that were taken away.
+const DEBIAN: &str = "rm -f /etc/ssl/certs/ca-certificates.crt.new; \
+                      update-ca-certificates --fresh >/dev/null";
+const RED_HAT: &str = "update-ca-trust extract";
+
+/// Rebuild the bundle. A killed run leaves its update at work, and two at once spoil the bundle:
+/// flock(1) keeps the second waiting, with the directory of anchors as the lock.
+fn refresh(host: &Host, anchor: &Path) -> Result<()> {
+    let debian = fs::exists(&host.path("/usr/sbin/update-ca-certificates"));
+    let dir = anchor.parent().unwrap_or(anchor);
+    let script = if debian { DEBIAN } else { RED_HAT };
+    Cmd::new("flock").arg(dir).args(["sh", "-c", script]).run().map(drop)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kspec::{Sha256, paths::STATE_DIR};
+use kspec::Sha256;
 
 use crate::{
     Change, Context, Host, Result, Status, Step, Thing,
@@ -11,12 +11,16 @@ use crate::{
     systemd,
 };
 
+/// Where the stamps are. Phases share it; whose reset leaves it empty removes it.
+pub(crate) const STAMP_DIR: &str = "/var/lib/k8steps/started";
+
 /// A unit. That it must be restarted is derived from state: a stamp holds the digest of all its
 /// inputs at its last start, so dying between a change and the restart loses nothing.
 #[derive(Debug, Clone)]
 pub struct Unit {
     name: String,
     inputs: Vec<PathBuf>,
+    leaves: Vec<Thing>,
     running: bool,
 }
 
@@ -24,13 +28,20 @@ impl Unit {
     /// The unit `name`, e.g. `etcd.service`; its unit file in `/etc/systemd/system` is an input.
     pub fn new(name: &str) -> Self {
         let file = PathBuf::from(kspec::paths::UNIT_DIR).join(name);
-        Self { name: name.into(), inputs: vec![file], running: true }
+        Self { name: name.into(), inputs: vec![file], leaves: Vec::new(), running: true }
     }
 
     /// Files that it reads at its start: a change of any restarts it.
     #[must_use]
     pub fn reads<P: Into<PathBuf>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.inputs.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// What it makes while it runs. Reset undoes these, the last first, once the unit is stopped.
+    #[must_use]
+    pub fn leaves(mut self, things: impl IntoIterator<Item = Thing>) -> Self {
+        self.leaves.extend(things);
         self
     }
 
@@ -42,7 +53,7 @@ impl Unit {
     }
 
     fn stamp(&self, host: &Host) -> PathBuf {
-        host.path(STATE_DIR).join("started").join(&self.name)
+        host.path(STAMP_DIR).join(&self.name)
     }
 
     /// The digest of all inputs, by name and content.
@@ -96,13 +107,9 @@ impl Step for Unit {
         })
     }
 
-    fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
+    fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
         let stamp = self.stamp(&Host::new("/")); // as the journal wants it: a path on the host
-        let started = PathBuf::from(STATE_DIR).join("started");
-        let mut things = Vec::new();
-        if !fs::exists(&context.host.path(&started)) {
-            things.push(Thing::Directory(started));
-        }
+        let mut things = self.leaves.clone();
         things.extend([Thing::File(stamp), Thing::Unit(self.name.clone())]);
         Ok(things)
     }

@@ -1,0 +1,203 @@
+//! Lines of ours in a file of others: reset takes out ours and leaves theirs.
+
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Change, Context, Detail, Error, Host, Result, Status, Step, Thing,
+    fs::{self, Attributes},
+    steps::file::{diff, make_parents, missing_parents},
+};
+
+const BEGIN: &str = "# k8steps BEGIN";
+const END: &str = "# k8steps END";
+/// Before a line that was switched off.
+const OFF: &str = "#k8steps# ";
+
+/// A block of lines in a file, or lines of it that are switched off by a comment mark.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    path: PathBuf,
+    edit: Edit,
+}
+
+#[derive(Debug, Clone)]
+enum Edit {
+    Block(String),
+    Off(fn(&str) -> bool),
+}
+
+impl Lines {
+    /// `text`, between two marks, in the file at the host's absolute `path`; where the block is
+    /// already, or at the end. The file is made, 0644, when it is missing.
+    pub fn block(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), edit: Edit::Block(text.into()) }
+    }
+
+    /// No line of the file at `path` for which `is_unwanted` holds: such lines become comments.
+    /// Fine when the file does not exist.
+    pub fn switched_off(path: impl Into<PathBuf>, is_unwanted: fn(&str) -> bool) -> Self {
+        Self { path: path.into(), edit: Edit::Off(is_unwanted) }
+    }
+
+    /// What the file says, and what it shall say; none when there is no file and none is needed.
+    fn texts(&self, host: &Host) -> Result<Option<(String, String)>> {
+        let real = host.path(&self.path);
+        if fs::look(&real)?.is_some_and(|found| !found.is_file()) {
+            let path = self.path.display();
+            return Err(Error::host("not-a-file", format!("`{path}` is not a plain file"))
+                .because("lines can only be kept in a file that is no link")
+                .hint(format!("look with `ls -ld {path}`, replace it by a file and run again")));
+        }
+        let found = fs::read_text(&real)?;
+        Ok(match (&self.edit, found) {
+            (Edit::Block(block), found) => {
+                let found = found.unwrap_or_default();
+                let wanted = with_block(&found, block);
+                Some((found, wanted))
+            }
+            (Edit::Off(is_unwanted), Some(found)) => {
+                let wanted = without(&found, *is_unwanted);
+                Some((found, wanted))
+            }
+            (Edit::Off(_), None) => None,
+        })
+    }
+}
+
+impl Step for Lines {
+    fn id(&self) -> String {
+        format!("lines:{}", self.path.display())
+    }
+
+    fn needs_machine(&self) -> bool {
+        false
+    }
+
+    fn check(&self, context: &Context<'_>) -> Result<Status> {
+        Ok(match self.texts(context.host)? {
+            Some((found, wanted)) if found != wanted => Status::Differs(Change {
+                what: format!("edit {}", self.path.display()),
+                detail: Some(Detail::Diff(diff(&found, &wanted))),
+            }),
+            _ => Status::Done,
+        })
+    }
+
+    fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
+        let mut things = missing_parents(context.host, &self.path)?;
+        things.push(Thing::Lines(self.path.clone()));
+        Ok(things)
+    }
+
+    fn apply(&self, context: &Context<'_>) -> Result<()> {
+        let host = context.host;
+        let Some((_, wanted)) = self.texts(host)? else { return Ok(()) };
+        make_parents(host, &self.path)?;
+        rewrite(host, &self.path, &wanted)
+    }
+}
+
+/// Replace the text of the file at `path`; its mode and owner stay.
+fn rewrite(host: &Host, path: &Path, text: &str) -> Result<()> {
+    let real = host.path(path);
+    let attributes = match fs::look(&real)? {
+        Some(found) => Attributes {
+            mode: fs::mode(&found),
+            owner: host.is_live().then(|| (found.uid(), found.gid())),
+        },
+        None => Attributes { mode: 0o644, owner: host.is_live().then_some((0, 0)) },
+    };
+    fs::write(&real, text.as_bytes(), attributes)
+}
+
+/// `text` with the block of ours saying `block`.
+fn with_block(text: &str, block: &str) -> String {
+    let ours = format!("{BEGIN}\n{}\n{END}\n", block.trim_end());
+    match place(text) {
+        Some((start, end)) => format!("{}{ours}{}", &text[..start], &text[end..]),
+        None if text.is_empty() || text.ends_with('\n') => format!("{text}{ours}"),
+        None => format!("{text}\n{ours}"),
+    }
+}
+
+/// Where the block of ours begins and ends in `text`, with its marks.
+fn place(text: &str) -> Option<(usize, usize)> {
+    let start = text.match_indices(BEGIN).map(|(at, _)| at).find(|at| starts_line(text, *at))?;
+    let end = start + text[start..].find(&format!("\n{END}"))? + 1;
+    Some((start, text[end..].find('\n').map_or(text.len(), |line| end + line + 1)))
+}
+
+fn starts_line(text: &str, at: usize) -> bool {
+    at == 0 || text.as_bytes()[at - 1] == b'\n'
+}
+
+fn without(text: &str, is_unwanted: fn(&str) -> bool) -> String {
+    text.split_inclusive('\n')
+        .map(|line| if is_unwanted(line) { format!("{OFF}{line}") } else { line.into() })
+        .collect()
+}
+
+/// `text` without anything of ours.
+fn undone(text: &str) -> String {
+    let rest = place(text).map(|(start, end)| format!("{}{}", &text[..start], &text[end..]));
+    let rest = rest.unwrap_or_else(|| text.into());
+    rest.split_inclusive('\n').map(|line| line.strip_prefix(OFF).unwrap_or(line)).collect()
+}
+
+/// Take our lines out of the file at `path`, which said `was` before they came in; the file goes
+/// when there was none and nothing of others is left in it.
+pub(crate) fn restore(host: &Host, path: &Path, was: Option<&[u8]>) -> Result<()> {
+    let real = host.path(path);
+    let Some(text) = fs::read_text(&real)? else { return Ok(()) };
+    let undone = undone(&text);
+    match was.map(String::from_utf8_lossy) {
+        None if undone.trim().is_empty() => fs::remove(&real),
+        // We may have ended its last line.
+        Some(was) if was.trim_end() == undone.trim_end() && *was != *text => {
+            rewrite(host, path, &was)
+        }
+        _ if undone == text => Ok(()),
+        _ => rewrite(host, path, &undone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{undone, with_block, without};
+
+    #[test]
+    fn a_block_comes_stays_changes_and_goes() {
+        let theirs = "127.0.0.1 localhost\n";
+        let first = with_block(theirs, "192.0.2.1 a\n");
+        assert_eq!(first, format!("{theirs}# k8steps BEGIN\n192.0.2.1 a\n# k8steps END\n"));
+        assert_eq!(with_block(&first, "192.0.2.1 a"), first);
+        let later = format!("{first}192.0.2.9 theirs\n");
+        let second = with_block(&later, "192.0.2.2 b");
+        assert_eq!(second, later.replace("192.0.2.1 a", "192.0.2.2 b"));
+        assert_eq!(undone(&second), format!("{theirs}192.0.2.9 theirs\n"));
+    }
+
+    #[test]
+    fn a_last_line_without_an_end_is_ended() {
+        let text = with_block("one", "two");
+        assert_eq!(text, "one\n# k8steps BEGIN\ntwo\n# k8steps END\n");
+        assert_eq!(undone(&text), "one\n");
+    }
+
+    #[test]
+    fn a_torn_block_is_left_to_people() {
+        assert_eq!(undone("# k8steps BEGIN\nx\n"), "# k8steps BEGIN\nx\n");
+    }
+
+    #[test]
+    fn lines_go_off_and_on_again() {
+        let text = "/dev/a / ext4\n/dev/b none swap\n";
+        let off = without(text, |line| line.starts_with("/dev/b"));
+        assert_eq!(off, "/dev/a / ext4\n#k8steps# /dev/b none swap\n");
+        assert_eq!(without(&off, |line| line.starts_with("/dev/b")), off);
+        assert_eq!(undone(&off), text);
+    }
+}
