@@ -1,0 +1,171 @@
+//! Ports that a node's programs listen at must be free, or theirs already.
+
+use std::collections::BTreeMap;
+
+use khost::{Host, Result, fs};
+use kspec::{Node, Role};
+
+use super::Finding;
+
+/// A port and the program that listens there on a node.
+type Port = (u16, &'static str);
+
+const CONTROL_PLANE: [Port; 3] =
+    [(6443, "kube-apiserver"), (10257, "kube-controller-manager"), (10259, "kube-scheduler")];
+const ETCD: [Port; 2] = [(2379, "etcd"), (2380, "etcd")];
+const KUBELET: [Port; 2] = [(10248, "kubelet"), (10250, "kubelet")];
+
+/// Who has a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holder {
+    /// A process of this name (as the kernel keeps it, at most 15 bytes).
+    Named(String),
+    /// Nobody tells an ordinary user; whether a process named like the port's own program runs.
+    Hidden {
+        /// It runs.
+        own_runs: bool,
+    },
+}
+
+/// One finding for each port that somebody else has, or one that says all are free. `prepared`
+/// says that kprep has been here before: until then, a program of the right name is not ours.
+pub(super) fn free(host: &Host, node: &Node, prepared: bool) -> Result<Vec<Finding>> {
+    let mut listening = BTreeMap::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        listening.extend(listeners(&fs::read_text(&host.path(table))?.unwrap_or_default()));
+    }
+    let wanted = wanted(node);
+    let taken = wanted.iter().filter_map(|port| Some((*port, *listening.get(&port.0)?)));
+    let taken: Vec<_> = taken.collect();
+    let processes = if taken.is_empty() { Vec::new() } else { processes(host)? };
+    let holder = |inode: u64, program: &str| {
+        let has = |process: &&Process| process.sockets.contains(&inode);
+        match processes.iter().find(has) {
+            Some(process) => Holder::Named(process.name.clone()),
+            None => Holder::Hidden {
+                own_runs: processes.iter().any(|process| process.name == kept(program)),
+            },
+        }
+    };
+    let found: Vec<_> = taken
+        .into_iter()
+        .filter_map(|(port, inode)| judge(port, &holder(inode, port.1), prepared))
+        .collect();
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    let numbers: Vec<_> = wanted.iter().map(|(number, _)| number.to_string()).collect();
+    Ok(vec![Finding::passed("port-taken", "its ports are free or its own").seen(numbers.join(" "))])
+}
+
+fn wanted(node: &Node) -> Vec<Port> {
+    let mut wanted = Vec::new();
+    if node.is(Role::ControlPlane) {
+        wanted.extend(CONTROL_PLANE);
+    }
+    if node.is(Role::Etcd) {
+        wanted.extend(ETCD);
+    }
+    if node.is(Role::ControlPlane) || node.is(Role::Worker) {
+        wanted.extend(KUBELET);
+    }
+    wanted
+}
+
+/// The problem with a port that `holder` has; none when it is the node's own program.
+fn judge((number, program): Port, holder: &Holder, prepared: bool) -> Option<Finding> {
+    let own = match holder {
+        Holder::Named(name) => name == kept(program),
+        Holder::Hidden { own_runs } => *own_runs,
+    };
+    if own && prepared {
+        return None;
+    }
+    let who = match holder {
+        Holder::Named(name) => format!("`{name}` listens at it"),
+        Holder::Hidden { .. } => "a program listens at it; run as root to learn which".into(),
+    };
+    Some(
+        Finding::problem("port-taken", format!("port {number} is taken, which {program} needs"))
+            .seen(who)
+            .remedy(format!("look with `ss -tlnp 'sport = :{number}'` and stop that program")),
+    )
+}
+
+/// As much of a program's name as the kernel keeps (proc(5), `/proc/PID/comm`).
+fn kept(program: &str) -> &str {
+    program.get(..15).unwrap_or(program)
+}
+
+/// Ports that are listened at, with the inode of the socket, from `/proc/net/tcp` (proc(5)).
+fn listeners(table: &str) -> BTreeMap<u16, u64> {
+    let listener = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        let port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
+        (*state == "0A").then_some((port, inode.parse().ok()?)) // TCP_LISTEN
+    };
+    table.lines().filter_map(listener).collect()
+}
+
+struct Process {
+    name: String,
+    sockets: Vec<u64>,
+}
+
+/// Every process with the sockets it has, as far as this user may see them.
+fn processes(host: &Host) -> Result<Vec<Process>> {
+    let mut found = Vec::new();
+    let proc = host.path("/proc");
+    for pid in fs::names(&proc)?.iter().filter(|name| name.parse::<u32>().is_ok()) {
+        // It may end while it is looked at.
+        let Ok(Some(name)) = fs::read_text(&proc.join(pid).join("comm")) else { continue };
+        let dir = proc.join(pid).join("fd");
+        let files = fs::names(&dir).unwrap_or_default();
+        let links = files.iter().filter_map(|file| std::fs::read_link(dir.join(file)).ok());
+        let sockets = links.filter_map(|link| socket(&link.to_string_lossy())).collect();
+        found.push(Process { name: name.trim_end().to_owned(), sockets });
+    }
+    Ok(found)
+}
+
+/// The inode in `socket:[INODE]`.
+fn socket(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Holder, judge, kept, listeners, socket};
+
+    #[test]
+    fn only_listeners_count() {
+        let table = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:18EB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1
+   1: 0100007F:0050 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1
+";
+        assert_eq!(listeners(table), [(6379, 4711)].into());
+        let table = "   0: 00000000000000000000000000000000:192B \
+                     00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 99 1\n";
+        assert_eq!(listeners(table), [(6443, 99)].into());
+        assert_eq!(socket("socket:[99]"), Some(99));
+        assert_eq!(socket("/dev/null"), None);
+    }
+
+    #[test]
+    fn whose_port_it_is() {
+        let named = |name: &str| Holder::Named(name.into());
+        let port = (10257, "kube-controller-manager");
+        for (holder, prepared, fine) in [
+            (named("kube-controller"), true, true),
+            (named("kube-controller"), false, false),
+            (named("nginx"), true, false),
+            (Holder::Hidden { own_runs: true }, true, true),
+            (Holder::Hidden { own_runs: false }, true, false),
+        ] {
+            assert_eq!(judge(port, &holder, prepared).is_none(), fine, "{holder:?}");
+        }
+        assert_eq!(kept(port.1).len(), 15);
+    }
+}

@@ -1,0 +1,78 @@
+//! Which operating system: `/etc/os-release` (os-release(5)).
+
+use khost::{Error, Result};
+use kspec::state::{Family, Os};
+
+/// Read the text of os-release.
+///
+/// # Errors
+/// When neither `ID` nor `ID_LIKE` names a distribution these tools can manage.
+pub(crate) fn parse(text: &str) -> Result<Os> {
+    let value = |key: &str| {
+        let found = text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
+        found.map(unquoted).unwrap_or_default()
+    };
+    let (id, like) = (value("ID"), value("ID_LIKE"));
+    let family = std::iter::once(id.as_str()).chain(like.split_whitespace()).find_map(family);
+    let family = family.ok_or_else(|| {
+        Error::host("os-unsupported", format!("`{id}` is no operating system kprep can prepare"))
+            .because("`/etc/os-release` names neither Debian nor Red Hat as its kind")
+            .hint("use Debian 12-13, Ubuntu 22.04-24.04, or Rocky, RHEL or Alma 8-10")
+    })?;
+    Ok(Os { id, version: value("VERSION_ID"), name: value("PRETTY_NAME"), family })
+}
+
+/// The family of a distribution by its identifier.
+fn family(id: &str) -> Option<Family> {
+    match id {
+        "debian" | "ubuntu" => Some(Family::Debian),
+        "rhel" | "rocky" | "almalinux" | "centos" | "fedora" => Some(Family::RedHat),
+        _ => None,
+    }
+}
+
+/// A value without the quotes and escapes that the shell would take away.
+fn unquoted(value: &str) -> String {
+    let value = value.trim();
+    let mut chars = value.chars();
+    let inner = match (chars.next(), chars.next_back()) {
+        (Some('"'), Some('"')) | (Some('\''), Some('\'')) => chars.as_str(),
+        _ => value,
+    };
+    inner.replace("\\\"", "\"").replace("\\$", "$").replace("\\\\", "\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use kspec::state::Family;
+
+    use super::parse;
+
+    #[test]
+    fn known_systems() {
+        let cases = [
+            (
+                "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\nID=debian\n",
+                ("debian", "12", "Debian GNU/Linux 12 (bookworm)", Family::Debian),
+            ),
+            (
+                "NAME='Rocky Linux'\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n\
+                 VERSION_ID=\"10.1\"\nPRETTY_NAME=\"Rocky Linux 10.1 (Red Quartz)\"\n",
+                ("rocky", "10.1", "Rocky Linux 10.1 (Red Quartz)", Family::RedHat),
+            ),
+            ("ID=mint\nID_LIKE=\"ubuntu debian\"\n", ("mint", "", "", Family::Debian)),
+        ];
+        for (text, (id, version, name, family)) in cases {
+            let os = parse(text).unwrap();
+            assert_eq!((&*os.id, &*os.version, &*os.name, os.family), (id, version, name, family));
+        }
+    }
+
+    #[test]
+    fn an_unknown_system_is_refused_by_name() {
+        for text in ["ID=alpine\n", "", "ID_LIKE=\n"] {
+            assert_eq!(parse(text).unwrap_err().code(), "os-unsupported", "{text}");
+        }
+        assert!(parse("ID=alpine\n").unwrap_err().to_string().contains("`alpine`"));
+    }
+}

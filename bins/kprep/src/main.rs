@@ -1,0 +1,128 @@
+//! kprep: prepare the operating system of this machine to be a Kubernetes node.
+//!
+//! Reads  `cluster.toml`
+//! Writes `facts.json`, `/etc/fstab`, `/etc/hostname`, `/etc/hosts`,
+//!        `/etc/modules-load.d/k8steps.conf`, `/etc/sysctl.d/90-k8steps.conf`,
+//!        `/etc/NetworkManager/conf.d/k8s.conf`, the directories that several phases share
+
+mod accounts;
+mod checks;
+mod directories;
+mod facts;
+mod hosts;
+mod init;
+mod modules;
+mod network_manager;
+mod packages;
+mod swap;
+mod sysctls;
+mod validate;
+
+use khost::{
+    Error, Result, StepList, Tool,
+    app::Cli,
+    error::Exit,
+    steps::{file::File, hostname::Hostname},
+};
+use kspec::state::State as _;
+
+const ABOUT: &str = "Prepare the operating system of this machine to be a Kubernetes node
+
+Installs packages, makes the user `kube` and the directories Kubernetes lives
+in, switches swap off, sets the host name, /etc/hosts, kernel modules and
+kernel parameters. What the machine cannot give stops it before anything is
+changed.
+
+Reads cluster.toml; leaves facts.json, what the other tools go by. In a tree
+(`--root`) only files are made, and facts that the tree does not tell are those
+of an ordinary Debian 12 server.
+
+Example: describe a cluster of this machine, see what is wrong, prepare it
+
+    kprep init
+    kprep validate
+    kprep apply";
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    Phase(khost::app::Verb),
+    /// Write a cluster.toml for this machine, with every default and what it means
+    ///
+    /// It goes where `--config` says, or to /etc/k8steps/cluster.toml. An existing one is never
+    /// overwritten. `--node` names the node; without it, it is called as the machine is.
+    Init {
+        /// Only print it; so does `--config -`
+        #[arg(long)]
+        stdout: bool,
+    },
+    /// List everything wrong with cluster.toml and with this machine; changes nothing
+    ///
+    /// Exits 2 when the description is wrong, 1 when the machine is. With `-v` and `--json`, what
+    /// is good is listed as well. Needs no root, but only root learns who holds a port.
+    Validate,
+    /// Print what facts.json would say of this machine, as JSON
+    ///
+    /// Without a cluster.toml, for the cluster that `kprep init` would describe.
+    Facts,
+}
+
+fn main() -> std::process::ExitCode {
+    khost::app::main("kprep", ABOUT, run)
+}
+
+fn run(cli: Cli<Verb>) -> Result<Exit> {
+    let tool = Tool::new("kprep", &cli.common);
+    match cli.verb {
+        Verb::Phase(verb) => tool.run::<Verb>(&verb, ABOUT, steps),
+        Verb::Init { stdout } => {
+            init::run(&tool, cli.common.node.as_deref(), stdout).map(|()| Exit::Done)
+        }
+        Verb::Validate => Ok(validate::run(&tool)),
+        Verb::Facts => print_facts(&tool, cli.common.node.as_deref()).map(|()| Exit::Done),
+    }
+}
+
+/// The phase as a list, once the machine is found fit.
+fn steps(tool: &Tool) -> Result<StepList> {
+    let cluster = tool.cluster()?;
+    let node = tool.node(&cluster)?;
+    checks::passed(tool, &cluster, node)?;
+    let host = &tool.host;
+    let facts = facts::gather(host, &cluster, node)?;
+
+    let mut steps = StepList::new();
+    if cluster.host.manage_packages {
+        steps.add(packages::needed(&cluster, facts.os.family));
+    }
+    accounts::kube(&mut steps);
+    if !facts::swap_stays(&cluster, facts.container) {
+        swap::off(&mut steps);
+    }
+    if cluster.host.manage_hostname {
+        steps.add(File::new("/etc/hostname").text(format!("{}\n", node.name)));
+        steps.add(Hostname::new(&node.name));
+    }
+    if cluster.host.manage_hosts {
+        steps.add(hosts::names(&cluster));
+    }
+    directories::shared(&mut steps);
+    modules::loaded(&mut steps, host, &cluster, &facts)?;
+    sysctls::set(&mut steps, &sysctls::wanted(host, &cluster, &facts));
+    network_manager::hands_off(&mut steps, host, &cluster)?;
+    steps.add(Tool::leave(&facts)?);
+    Ok(steps)
+}
+
+fn print_facts(tool: &Tool, name: Option<&str>) -> Result<()> {
+    let cluster = match tool.cluster() {
+        Err(error) if error.code() == "input-missing" => init::this_machine(name)?,
+        read => read?,
+    };
+    let facts = facts::gather(&tool.host, &cluster, tool.node(&cluster)?)?;
+    let json = facts
+        .to_json()
+        .map_err(|error| Error::host("state-failed", "cannot encode").because(error))?;
+    tool.report.data(&json);
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Packages of the distribution that a Kubernetes node uses.
+//!
+//! kubespray's list (`bootstrap_os`, `pkgs`), without what only Ansible or its package sources
+//! need: apt-transport-https, gnupg, mergerfs, python3-apt, software-properties-common.
+
+use khost::steps::package::Packages;
+use kspec::{Cluster, cluster::KubeProxyMode, state::Family};
+
+const BOTH: [&str; 12] = [
+    "bash-completion",
+    "conntrack",
+    "curl",
+    "e2fsprogs",
+    "ebtables",
+    "iptables",
+    "openssl",
+    "rsync",
+    "socat",
+    "tar",
+    "unzip",
+    "xfsprogs",
+];
+const DEBIAN: [&str; 3] = ["apparmor", "iproute2", "libseccomp2"];
+const RED_HAT: [&str; 5] =
+    ["container-selinux", "device-mapper-libs", "iproute", "libseccomp", "nss"];
+
+/// The packages a node of `cluster` needs.
+pub(crate) fn needed(cluster: &Cluster, family: Family) -> Packages {
+    Packages::new(family, &names(cluster.kube_proxy.mode, family))
+}
+
+fn names(mode: KubeProxyMode, family: Family) -> Vec<&'static str> {
+    let mut names = BOTH.to_vec();
+    names.extend(match family {
+        Family::Debian => &DEBIAN[..],
+        Family::RedHat => &RED_HAT[..],
+    });
+    names.push(if mode == KubeProxyMode::Ipvs { "ipvsadm" } else { "ipset" });
+    if mode == KubeProxyMode::Nftables {
+        names.push("nftables");
+    }
+    names.sort_unstable();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use kspec::{cluster::KubeProxyMode, state::Family};
+
+    use super::names;
+
+    #[test]
+    fn debian() {
+        insta::assert_snapshot!(names(KubeProxyMode::Iptables, Family::Debian).join(" "), @"apparmor bash-completion conntrack curl e2fsprogs ebtables iproute2 ipset iptables libseccomp2 openssl rsync socat tar unzip xfsprogs");
+    }
+
+    #[test]
+    fn red_hat() {
+        insta::assert_snapshot!(names(KubeProxyMode::Iptables, Family::RedHat).join(" "), @"bash-completion conntrack container-selinux curl device-mapper-libs e2fsprogs ebtables iproute ipset iptables libseccomp nss openssl rsync socat tar unzip xfsprogs");
+    }
+
+    #[test]
+    fn kube_proxy_has_its_tool() {
+        let has = |mode, name| names(mode, Family::Debian).contains(&name);
+        assert!(has(KubeProxyMode::Ipvs, "ipvsadm") && !has(KubeProxyMode::Ipvs, "ipset"));
+        assert!(has(KubeProxyMode::Nftables, "nftables") && has(KubeProxyMode::Nftables, "ipset"));
+    }
+}
