@@ -1,0 +1,133 @@
+//! Reading certificates: what one says, and whether its issuer signed it.
+
+use std::net::IpAddr;
+
+use kspec::Sha256;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use x509_parser::{
+    extensions::{GeneralName, ParsedExtension},
+    pem::parse_x509_pem,
+    prelude::{FromDer as _, X509Certificate},
+    x509::SubjectPublicKeyInfo,
+};
+
+use crate::{
+    issue::Term,
+    names::{Name, Names},
+};
+
+/// A certificate, read.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    der: Vec<u8>,
+    /// The text of the file.
+    pub(crate) pem: String,
+    /// Digest of the file.
+    pub(crate) sha256: Sha256,
+    /// Subject, as RFC 4514 text.
+    pub(crate) subject: String,
+    /// Issuer, as RFC 4514 text.
+    pub(crate) issuer: String,
+    /// Subject alternative names. Kinds that etcd does not look at are left out.
+    pub(crate) names: Names,
+    /// Extended key usage has both serverAuth and clientAuth.
+    pub(crate) server_and_client: bool,
+    /// It may sign others.
+    pub(crate) is_authority: bool,
+    /// Validity.
+    pub(crate) term: Term,
+    /// Subject key identifier.
+    pub(crate) key_id: Option<Vec<u8>>,
+    /// Key identifier of the issuer.
+    pub(crate) issuer_key_id: Option<Vec<u8>>,
+    /// The bits of the public key.
+    pub(crate) public_key: Vec<u8>,
+    /// The public key with its algorithm: DER of a `SubjectPublicKeyInfo`.
+    pub(crate) key_info: Vec<u8>,
+}
+
+impl Seen {
+    /// Read the first certificate in the bytes of a PEM file.
+    ///
+    /// # Errors
+    /// Why it is no certificate, in words.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let (_, pem) = parse_x509_pem(bytes).map_err(|_| "it is not PEM".to_owned())?;
+        let (_, found) = X509Certificate::from_der(&pem.contents)
+            .map_err(|_| "it holds no X.509 certificate".to_owned())?;
+        let usage = found.extended_key_usage().ok().flatten();
+        let mut seen = Self {
+            der: pem.contents.clone(),
+            pem: String::from_utf8_lossy(bytes).into_owned(),
+            sha256: Sha256::of(bytes),
+            subject: found.subject().to_string(),
+            issuer: found.issuer().to_string(),
+            names: Names::new(),
+            server_and_client: usage.is_some_and(|u| u.value.server_auth && u.value.client_auth),
+            is_authority: found.is_ca(),
+            term: Term {
+                from: found.validity().not_before.to_datetime(),
+                until: found.validity().not_after.to_datetime(),
+            },
+            key_id: None,
+            issuer_key_id: None,
+            public_key: found.public_key().subject_public_key.data.to_vec(),
+            key_info: found.public_key().raw.to_vec(),
+        };
+        for extension in found.iter_extensions() {
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => seen.key_id = Some(id.0.to_vec()),
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    seen.issuer_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+                }
+                ParsedExtension::SubjectAlternativeName(all) => {
+                    seen.names = all.general_names.iter().filter_map(name).collect();
+                }
+                _ => {}
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Whether the key behind `key_info` (DER of a `SubjectPublicKeyInfo`) signed it.
+    pub(crate) fn signed_by(&self, key_info: &[u8]) -> bool {
+        let Ok((_, key)) = SubjectPublicKeyInfo::from_der(key_info) else { return false };
+        let Ok((_, own)) = X509Certificate::from_der(&self.der) else { return false };
+        own.verify_signature(Some(&key)).is_ok()
+    }
+
+    /// Why it is, or within `days` of `now` will be, out of its term; none when it is within.
+    pub(crate) fn out_of_term(&self, now: OffsetDateTime, days: u32) -> Option<String> {
+        let left = self.days_left(now);
+        if self.term.from > now {
+            Some(format!("it is not valid before {}", rfc3339(self.term.from)))
+        } else if self.term.until < now {
+            Some(format!("it ended on {}", rfc3339(self.term.until)))
+        } else if left < i64::from(days) {
+            Some(format!("it ends on {}, in {left} days", rfc3339(self.term.until)))
+        } else {
+            None
+        }
+    }
+
+    /// Whole days until it ends.
+    pub(crate) fn days_left(&self, now: OffsetDateTime) -> i64 {
+        (self.term.until - now).whole_days()
+    }
+}
+
+/// `time` as RFC 3339 in UTC.
+pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_else(|_| time.to_string()) // fails only past year 9999
+}
+
+fn name(name: &GeneralName<'_>) -> Option<Name> {
+    match name {
+        GeneralName::DNSName(name) => Some(Name::Dns((*name).to_owned())),
+        GeneralName::IPAddress(octets) => {
+            let v4 = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from)).ok().map(Name::Ip)
+        }
+        _ => None,
+    }
+}

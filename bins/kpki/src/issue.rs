@@ -1,0 +1,110 @@
+//! Making keys and signing certificates. Nothing here touches a disk.
+
+use khost::{Error, Result};
+use kspec::cluster::KeyAlgorithm;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth},
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
+    SanType, SerialNumber,
+};
+use time::{Duration, OffsetDateTime};
+
+use crate::names::{Name, Names};
+
+/// Subject of the authority (kubespray `make-ssl-etcd.sh`).
+pub(crate) const AUTHORITY: &str = "etcd-ca";
+
+/// How long a certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Term {
+    /// First moment.
+    pub(crate) from: OffsetDateTime,
+    /// Last moment.
+    pub(crate) until: OffsetDateTime,
+}
+
+impl Term {
+    /// From five minutes before `now`, for clocks that lag, to `days` after it.
+    pub(crate) fn new(now: OffsetDateTime, days: u32) -> Result<Self> {
+        let until = now.checked_add(Duration::days(days.into())).ok_or_else(|| {
+            Error::input(
+                "validity-too-long",
+                format!("pki.validity-days: {days} is past year 9999"),
+            )
+            .hint("36500 days are a hundred years")
+        })?;
+        Ok(Self { from: now - Duration::minutes(5), until })
+    }
+}
+
+/// A new key.
+pub(crate) fn key(algorithm: KeyAlgorithm) -> Result<KeyPair> {
+    KeyPair::generate_for(match algorithm {
+        KeyAlgorithm::Rsa2048 => &PKCS_RSA_SHA256, // 2048 bits unless told otherwise
+        KeyAlgorithm::EcdsaP256 => &PKCS_ECDSA_P256_SHA256,
+    })
+    .map_err(failed)
+}
+
+/// The algorithm of `key`; none for a kind these tools do not make.
+pub(crate) fn algorithm(key: &KeyPair) -> Option<KeyAlgorithm> {
+    if key.is_compatible(&PKCS_RSA_SHA256) {
+        Some(KeyAlgorithm::Rsa2048)
+    } else if key.is_compatible(&PKCS_ECDSA_P256_SHA256) {
+        Some(KeyAlgorithm::EcdsaP256)
+    } else {
+        None
+    }
+}
+
+/// The authority's own certificate, as PEM. `key_id` keeps the identifier that certificates
+/// signed earlier with this key refer to.
+pub(crate) fn authority(key: &KeyPair, key_id: Option<Vec<u8>>, term: Term) -> Result<String> {
+    let mut params = params(AUTHORITY, term);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    // A renewal has the same key, from which rcgen would derive the same number.
+    let seconds = term.from.unix_timestamp().unsigned_abs();
+    params.serial_number = Some(SerialNumber::from(seconds));
+    if let Some(key_id) = key_id {
+        params.key_identifier_method = KeyIdMethod::PreSpecified(key_id);
+    }
+    Ok(params.self_signed(key).map_err(failed)?.pem())
+}
+
+/// A certificate for `subject`, good as server and as client under `names`, signed by the
+/// authority with the certificate `authority` and the key `authority_key`, as PEM.
+pub(crate) fn leaf(
+    (subject, key): (&str, &KeyPair),
+    names: &Names,
+    (authority, authority_key): (&str, KeyPair),
+    term: Term,
+) -> Result<String> {
+    let issuer = Issuer::from_ca_cert_pem(authority, authority_key).map_err(failed)?;
+    let mut params = params(subject, term);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.extended_key_usages = vec![ClientAuth, ServerAuth];
+    for name in names {
+        params.subject_alt_names.push(match name {
+            Name::Dns(name) => SanType::DnsName(name.as_str().try_into().map_err(failed)?),
+            Name::Ip(address) => SanType::IpAddress(*address),
+        });
+    }
+    Ok(params.signed_by(key, &issuer).map_err(failed)?.pem())
+}
+
+fn params(subject: &str, term: Term) -> CertificateParams {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, subject);
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name;
+    params.not_before = term.from;
+    params.not_after = term.until;
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn failed(error: rcgen::Error) -> Error {
+    Error::host("certificate-failed", "cannot make a certificate").because(error)
+}

@@ -1,0 +1,112 @@
+//! kpki: issue the certificates of etcd, once.
+//!
+//! Reads  `cluster.toml`, `facts.json`
+//! Writes `pki.json`, `/etc/ssl/etcd/ssl/*.pem`; makes the user etcd, which owns them
+
+mod authority;
+mod inspect;
+mod issue;
+mod leaf;
+mod names;
+mod pair;
+mod record;
+mod status;
+
+use std::process::ExitCode;
+
+use khost::{
+    Result, StepList, Tool,
+    app::Cli,
+    error::Exit,
+    steps::{
+        account::{Group, User},
+        trust::TrustAnchor,
+    },
+};
+use kspec::state::Facts;
+use time::OffsetDateTime;
+
+use crate::{
+    authority::{Authority, Rules},
+    leaf::{Leaf, Use},
+    record::Record,
+};
+
+const ABOUT: &str = "Issue the certificates of etcd, once
+
+Keeps etcd's certificate authority and this node's certificates in /etc/ssl/etcd/ssl: member (etcd) \
+and admin (etcdctl) on etcd nodes, node (the API server) on control planes. A certificate is issued \
+again only when its names, its key, its issuer or its remaining life give a reason; the authority \
+keeps its key for good. Also makes the user etcd, which owns the directory.
+
+The first etcd node of cluster.toml makes the authority; copy ca.pem and ca-key.pem from it to the \
+other etcd nodes and control planes before `kpki apply` there.
+
+  kpki plan      which certificates would be issued, and why
+  kpki status    what there is, and how long it lasts";
+
+/// What kpki can do.
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    Phase(khost::app::Verb),
+    /// List this node's certificates: subject, issuer, end, names
+    Status,
+}
+
+fn main() -> ExitCode {
+    khost::app::main("kpki", ABOUT, run)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that khost::app::main calls")]
+fn run(cli: Cli<Verb>) -> Result<Exit> {
+    let tool = Tool::new("kpki", &cli.common);
+    match &cli.verb {
+        Verb::Phase(verb) => tool.run::<Verb>(verb, ABOUT, steps),
+        Verb::Status => {
+            if let Some((authority, leaves)) = certificates(&tool)? {
+                let pairs: Vec<_> = std::iter::once(authority.pair)
+                    .chain(leaves.into_iter().map(|leaf| leaf.pair))
+                    .collect();
+                status::print(&tool, &pairs, OffsetDateTime::now_utc())?;
+            }
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The phase as a list.
+fn steps(tool: &Tool) -> Result<StepList> {
+    let mut steps = StepList::new();
+    let Some((authority, leaves)) = certificates(tool)? else { return Ok(steps) };
+    let facts: Facts = tool.state()?;
+    authority.refuse_unusable(&tool.host)?;
+    leaves.iter().try_for_each(|leaf| leaf.refuse_unissuable(&tool.host))?;
+
+    steps.add(Group::new("etcd"));
+    steps.add(User::new("etcd", "etcd", "Etcd user"));
+    steps.add(authority::directory());
+    steps.add(authority.clone());
+    steps.extend(leaves.clone());
+    if tool.cluster()?.pki.trust_ca {
+        steps.add(TrustAnchor::new(facts.os.family, "etcd-ca", &authority.pair.cert));
+    }
+    steps.add(Record::new(&authority, &leaves));
+    Ok(steps)
+}
+
+/// The authority and what it issues for this node; none for a node that never talks to etcd.
+fn certificates(tool: &Tool) -> Result<Option<(Authority, Vec<Leaf>)>> {
+    let cluster = tool.cluster()?;
+    let node = tool.node(&cluster)?;
+    let rules = Rules::new(&cluster, OffsetDateTime::now_utc())?;
+    let names = names::of(&cluster)?;
+    let uses = Use::of(node);
+    if uses.is_empty() {
+        return Ok(None);
+    }
+    let authority = Authority::new(&cluster, node, rules);
+    let leaf = |purpose| Leaf::new(purpose, node, &names, &authority, rules);
+    let leaves = uses.into_iter().map(leaf).collect();
+    Ok(Some((authority, leaves)))
+}
