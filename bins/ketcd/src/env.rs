@@ -1,0 +1,288 @@
+//! `/etc/etcd.env`: etcd's settings, as kubespray has them (`roles/etcd/templates/etcd.env.j2`).
+
+use std::net::IpAddr;
+
+use khost::{Error, Result};
+use kspec::{cluster::Etcd, paths::ETCD_DATA_DIR};
+use semver::Version;
+
+use crate::{
+    inputs::Inputs,
+    members::{CLIENT_PORT, Members, PEER_PORT, url},
+};
+
+/// Where it is.
+pub(crate) const PATH: &str = "/etc/etcd.env";
+
+/// What the file is made of.
+#[derive(Debug)]
+pub(crate) struct Settings<'a> {
+    /// `[etcd]`.
+    pub(crate) etcd: &'a Etcd,
+    /// Which etcd reads it.
+    pub(crate) version: &'a Version,
+    /// All members.
+    pub(crate) members: &'a Members,
+    /// This member's name.
+    pub(crate) name: &'a str,
+    /// This member's address.
+    pub(crate) address: IpAddr,
+    /// Its certificates.
+    pub(crate) inputs: &'a Inputs,
+}
+
+type Variables = Vec<(String, String)>;
+
+/// The text of the file.
+///
+/// # Errors
+/// `etcd-env-invalid` when `[etcd] extra-env` has what cannot stand there.
+pub(crate) fn render(settings: &Settings<'_>) -> Result<String> {
+    let mut variables = [place(settings), tuning(settings), tls(settings)].concat();
+    for (key, value) in &settings.etcd.extra_env {
+        refuse_unfit(key, value)?;
+        match variables.iter_mut().find(|(known, _)| known == key) {
+            Some((_, known)) => known.clone_from(value),
+            None => variables.push((key.clone(), value.clone())),
+        }
+    }
+    let mut text = String::from("# Written by ketcd. Settings go to [etcd] of cluster.toml.\n");
+    for (key, value) in variables {
+        text += &[&key, "=", &value, "\n"].concat();
+    }
+    Ok(text)
+}
+
+/// Who and where the member is.
+fn place(settings: &Settings<'_>) -> Variables {
+    let own = |port| url(settings.address, port);
+    let loopback = url([127, 0, 0, 1].into(), CLIENT_PORT);
+    pairs([
+        ("ETCD_DATA_DIR", ETCD_DATA_DIR.into()),
+        ("ETCD_ADVERTISE_CLIENT_URLS", own(CLIENT_PORT)),
+        ("ETCD_INITIAL_ADVERTISE_PEER_URLS", own(PEER_PORT)),
+        // Looked at only while there is no data; `existing` once it runs would change nothing but
+        // this file, and so restart etcd for nothing.
+        ("ETCD_INITIAL_CLUSTER_STATE", "new".into()),
+        ("ETCD_METRICS", "basic".into()),
+        ("ETCD_LISTEN_CLIENT_URLS", format!("{},{loopback}", own(CLIENT_PORT))),
+        ("ETCD_LISTEN_PEER_URLS", own(PEER_PORT)),
+        ("ETCD_INITIAL_CLUSTER_TOKEN", "k8s_etcd".into()),
+        ("ETCD_NAME", settings.name.into()),
+        ("ETCD_INITIAL_CLUSTER", settings.members.initial_cluster()),
+    ])
+}
+
+fn tuning(settings: &Settings<'_>) -> Variables {
+    let etcd = settings.etcd;
+    let mut variables = pairs([
+        ("ETCD_ELECTION_TIMEOUT", etcd.election_ms.to_string()),
+        ("ETCD_HEARTBEAT_INTERVAL", etcd.heartbeat_ms.to_string()),
+        ("ETCD_AUTO_COMPACTION_RETENTION", etcd.compaction_hours.to_string()),
+        ("ETCD_SNAPSHOT_COUNT", etcd.snapshot_count.to_string()),
+        ("ETCD_QUOTA_BACKEND_BYTES", etcd.quota_bytes.to_string()),
+        ("ETCD_MAX_REQUEST_BYTES", etcd.max_request_bytes.to_string()),
+        ("ETCD_LOG_LEVEL", "info".into()),
+        ("ETCD_MAX_SNAPSHOTS", "5".into()),
+        ("ETCD_MAX_WALS", "5".into()),
+    ]);
+    // The same two settings, under the names that this etcd has for them (CHANGELOG-3.6).
+    variables.extend(if *settings.version < Version::new(3, 6, 0) {
+        pairs([
+            ("ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK", "True".into()),
+            ("ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL", "5s".into()),
+        ])
+    } else {
+        pairs([
+            ("ETCD_FEATURE_GATES", "InitialCorruptCheck=true".into()),
+            ("ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL", "5s".into()),
+        ])
+    });
+    variables
+}
+
+/// Certificates: etcd's own, and etcdctl's for whoever sources this file.
+fn tls(settings: &Settings<'_>) -> Variables {
+    let Inputs { ca, member, admin, .. } = settings.inputs;
+    pairs([
+        ("ETCD_TRUSTED_CA_FILE", ca.clone()),
+        ("ETCD_CERT_FILE", member.cert.clone()),
+        ("ETCD_KEY_FILE", member.key.clone()),
+        ("ETCD_CLIENT_CERT_AUTH", "true".into()),
+        ("ETCD_PEER_TRUSTED_CA_FILE", ca.clone()),
+        ("ETCD_PEER_CERT_FILE", member.cert.clone()),
+        ("ETCD_PEER_KEY_FILE", member.key.clone()),
+        ("ETCD_PEER_CLIENT_CERT_AUTH", "True".into()),
+        ("ETCDCTL_ENDPOINTS", url([127, 0, 0, 1].into(), CLIENT_PORT)),
+        ("ETCDCTL_CACERT", ca.clone()),
+        ("ETCDCTL_KEY", admin.key.clone()),
+        ("ETCDCTL_CERT", admin.cert.clone()),
+    ])
+}
+
+fn pairs<const N: usize>(pairs: [(&str, String); N]) -> Variables {
+    pairs.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
+/// What the other phases, and the member's peers, rely on.
+const FIXED: [&str; 8] = [
+    "ETCD_DATA_DIR",
+    "ETCD_NAME",
+    "ETCD_INITIAL_CLUSTER",
+    "ETCD_INITIAL_CLUSTER_STATE",
+    "ETCD_ADVERTISE_CLIENT_URLS",
+    "ETCD_INITIAL_ADVERTISE_PEER_URLS",
+    "ETCD_LISTEN_CLIENT_URLS",
+    "ETCD_LISTEN_PEER_URLS",
+];
+
+fn refuse_unfit(key: &str, value: &str) -> Result<()> {
+    let letters = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    let known = key.starts_with("ETCD_") && key.bytes().all(letters);
+    let (why, hint) = if !known {
+        ("is no setting of etcd", "write etcd's flags as variables: --log-level is ETCD_LOG_LEVEL")
+    } else if FIXED.contains(&key) {
+        ("follows from the nodes and cannot be set", "change the [[node]] sections instead")
+    } else if value.chars().any(|letter| letter.is_control() || "\"'\\".contains(letter)) {
+        (
+            "has a value that systemd.exec(5) would read otherwise",
+            "leave out quotes and backslashes",
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::input("etcd-env-invalid", format!("etcd.extra-env: `{key}` {why}")).hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use kspec::{
+        Cluster, Sha256,
+        state::{Certificate, Member},
+    };
+    use semver::Version;
+
+    use super::{Settings, render};
+    use crate::{inputs::Inputs, members::Members};
+
+    fn inputs() -> Inputs {
+        let certificate = |name: &str| Certificate {
+            cert: format!("/etc/ssl/etcd/ssl/{name}-n1.pem"),
+            key: format!("/etc/ssl/etcd/ssl/{name}-n1-key.pem"),
+            sha256: Sha256::of(name),
+            subject: format!("CN=etcd-{name}-n1"),
+            not_after: "2126-01-01T00:00:00Z".into(),
+        };
+        let programs: Vec<(String, Member)> = Vec::new();
+        Inputs {
+            facts: ktest::facts(),
+            version: Version::new(3, 5, 25),
+            programs,
+            ca: "/etc/ssl/etcd/ssl/ca.pem".into(),
+            member: certificate("member"),
+            admin: certificate("admin"),
+        }
+    }
+
+    /// The file for a cluster after `change`, with `version` of etcd.
+    fn rendered(version: &Version, change: impl FnOnce(&mut Cluster)) -> khost::Result<String> {
+        let mut cluster = Cluster::example("n1", "192.0.2.11".parse().unwrap());
+        change(&mut cluster);
+        let members = Members::of(&cluster);
+        render(&Settings {
+            etcd: &cluster.etcd,
+            version,
+            members: &members,
+            name: "etcd1",
+            address: cluster.nodes[0].address,
+            inputs: &inputs(),
+        })
+    }
+
+    #[test]
+    fn the_defaults_are_kubesprays() {
+        insta::assert_snapshot!(rendered(&Version::new(3, 5, 25), |_| {}).unwrap(), @r"
+        # Written by ketcd. Settings go to [etcd] of cluster.toml.
+        ETCD_DATA_DIR=/var/lib/etcd
+        ETCD_ADVERTISE_CLIENT_URLS=https://192.0.2.11:2379
+        ETCD_INITIAL_ADVERTISE_PEER_URLS=https://192.0.2.11:2380
+        ETCD_INITIAL_CLUSTER_STATE=new
+        ETCD_METRICS=basic
+        ETCD_LISTEN_CLIENT_URLS=https://192.0.2.11:2379,https://127.0.0.1:2379
+        ETCD_LISTEN_PEER_URLS=https://192.0.2.11:2380
+        ETCD_INITIAL_CLUSTER_TOKEN=k8s_etcd
+        ETCD_NAME=etcd1
+        ETCD_INITIAL_CLUSTER=etcd1=https://192.0.2.11:2380
+        ETCD_ELECTION_TIMEOUT=5000
+        ETCD_HEARTBEAT_INTERVAL=250
+        ETCD_AUTO_COMPACTION_RETENTION=8
+        ETCD_SNAPSHOT_COUNT=100000
+        ETCD_QUOTA_BACKEND_BYTES=2147483648
+        ETCD_MAX_REQUEST_BYTES=1572864
+        ETCD_LOG_LEVEL=info
+        ETCD_MAX_SNAPSHOTS=5
+        ETCD_MAX_WALS=5
+        ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK=True
+        ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL=5s
+        ETCD_TRUSTED_CA_FILE=/etc/ssl/etcd/ssl/ca.pem
+        ETCD_CERT_FILE=/etc/ssl/etcd/ssl/member-n1.pem
+        ETCD_KEY_FILE=/etc/ssl/etcd/ssl/member-n1-key.pem
+        ETCD_CLIENT_CERT_AUTH=true
+        ETCD_PEER_TRUSTED_CA_FILE=/etc/ssl/etcd/ssl/ca.pem
+        ETCD_PEER_CERT_FILE=/etc/ssl/etcd/ssl/member-n1.pem
+        ETCD_PEER_KEY_FILE=/etc/ssl/etcd/ssl/member-n1-key.pem
+        ETCD_PEER_CLIENT_CERT_AUTH=True
+        ETCDCTL_ENDPOINTS=https://127.0.0.1:2379
+        ETCDCTL_CACERT=/etc/ssl/etcd/ssl/ca.pem
+        ETCDCTL_KEY=/etc/ssl/etcd/ssl/admin-n1-key.pem
+        ETCDCTL_CERT=/etc/ssl/etcd/ssl/admin-n1.pem
+        ");
+    }
+
+    #[test]
+    fn etcd_3_6_has_other_names() {
+        let (old, new) = (Version::new(3, 5, 29), Version::new(3, 6, 0));
+        let (old, new) = (rendered(&old, |_| {}).unwrap(), rendered(&new, |_| {}).unwrap());
+        let only = |one: &str, other: &str| -> Vec<String> {
+            let lines = one.lines().filter(|line| !other.contains(line));
+            lines.map(str::to_owned).collect()
+        };
+        assert_eq!(
+            only(&new, &old),
+            [
+                "ETCD_FEATURE_GATES=InitialCorruptCheck=true",
+                "ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL=5s"
+            ]
+        );
+        assert_eq!(only(&old, &new).len(), 2);
+    }
+
+    #[test]
+    fn extra_variables_replace_and_add() {
+        let text = rendered(&Version::new(3, 5, 25), |cluster| {
+            cluster.etcd.extra_env = [("ETCD_LOG_LEVEL", "warn"), ("ETCD_ENABLE_PPROF", "true")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into();
+        });
+        let text = text.unwrap();
+        assert!(text.contains("\nETCD_LOG_LEVEL=warn\n") && !text.contains("=info"), "{text}");
+        assert!(text.ends_with("\nETCD_ENABLE_PPROF=true\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_setting_is_refused() {
+        for (key, value) in [
+            ("LOG_LEVEL", "info"),
+            ("ETCD_log", "info"),
+            ("ETCD_X=Y", ""),
+            ("ETCD_NAME", "other"),
+            ("ETCD_LOG_LEVEL", "a\nETCD_NAME=b"),
+            ("ETCD_LOG_LEVEL", "\"info\""),
+        ] {
+            let error = rendered(&Version::new(3, 5, 25), |cluster| {
+                cluster.etcd.extra_env = [(key.to_owned(), value.to_owned())].into();
+            });
+            assert_eq!(error.unwrap_err().code(), "etcd-env-invalid", "{key}={value}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! ketcd: run the etcd member of this node.
+//!
+//! Reads  `cluster.toml`, `facts.json`, `artifacts.json`, `pki.json`
+//! Writes `etcd.json`, `/etc/etcd.env`, `/etc/systemd/system/etcd.service`, `/var/lib/etcd`,
+//!        `/usr/local/bin/{etcd,etcdctl,etcdutl,etcdctl.sh}`
+
+mod env;
+mod etcdctl;
+mod health;
+mod inputs;
+mod launch;
+mod members;
+mod service;
+
+use std::process::ExitCode;
+
+use khost::{
+    Owner, Result, StepList, Tool,
+    app::Cli,
+    error::Exit,
+    steps::{directory::Directory, file::File, program::Program, wait::Wait},
+};
+use kspec::{
+    SCHEMA,
+    paths::{BIN_DIR, ETCD_DATA_DIR},
+    state::EtcdState,
+};
+
+use crate::{health::Probe, inputs::Inputs, launch::Launch, members::Members};
+
+const ABOUT: &str = "Run the etcd member of this node
+
+Installs etcd, etcdctl and etcdutl, keeps /etc/etcd.env and etcd.service, and waits until the \
+member is healthy; when it is not, says why. etcd runs as the user etcd, its data is in \
+/var/lib/etcd. It is restarted only when its program, its settings or its CA changed since its \
+last start. A node without the role etcd only learns where the members are.
+
+  ketcd plan           what would change
+  ketcd check          is it still so, and is the member healthy?
+  ketcd member list    who is in the cluster
+  etcdctl.sh ...       anything else, with the right certificates";
+
+/// What ketcd can do.
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    Phase(khost::app::Verb),
+    /// Ask who is in the etcd cluster
+    #[command(subcommand)]
+    Member(MemberVerb),
+}
+
+/// What can be done about members.
+#[derive(Debug, clap::Subcommand)]
+enum MemberVerb {
+    /// List the members: a table, or etcdctl's own JSON with --json
+    List,
+}
+
+fn main() -> ExitCode {
+    khost::app::main("ketcd", ABOUT, run)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that khost::app::main calls")]
+fn run(cli: Cli<Verb>) -> Result<Exit> {
+    let tool = Tool::new("ketcd", &cli.common);
+    match &cli.verb {
+        Verb::Phase(verb) => tool.run::<Verb>(verb, ABOUT, steps),
+        Verb::Member(MemberVerb::List) => etcdctl::list_members(&tool),
+    }
+}
+
+/// The phase as a list.
+fn steps(tool: &Tool) -> Result<StepList> {
+    let cluster = tool.cluster()?;
+    let node = tool.node(&cluster)?;
+    let members = Members::of(&cluster);
+    let mut state = EtcdState {
+        schema: SCHEMA,
+        version: None,
+        member: None,
+        endpoints: members.endpoints(),
+        data_dir: ETCD_DATA_DIR.into(),
+    };
+    let mut steps = StepList::new();
+    if let Some(member) = members.name_of(node) {
+        let inputs = Inputs::read(tool)?;
+        let env = env::render(&env::Settings {
+            etcd: &cluster.etcd,
+            version: &inputs.version,
+            members: &members,
+            name: &member,
+            address: node.address,
+            inputs: &inputs,
+        })?;
+        let owner = Owner::new("etcd", "etcd");
+        let probe = Probe::new(&inputs, members.endpoints().len());
+
+        for (name, program) in &inputs.programs {
+            steps.add(Program::new(name, program));
+        }
+        steps.add(File::new(etcdctl::WRAPPER).mode(0o755).text(etcdctl::wrapper(&inputs)));
+        steps.add(Directory::new(ETCD_DATA_DIR).mode(0o700).owner(owner).filled());
+        steps.add(File::new(env::PATH).mode(0o640).text(env));
+        steps.add(File::new(service::PATH).text(service::render(inputs.facts.limits.nofile)));
+        // etcd reads its own certificate again by itself, and the CA only at its start.
+        let reads = [env::PATH, &format!("{BIN_DIR}/etcd"), &inputs.ca];
+        steps.add(Launch::new(service::NAME, reads, probe.clone()));
+        steps.add(Wait::new(Probe::awaited(), move |context| probe.ask(context.host)));
+
+        state.version = Some(inputs.version.to_string());
+        state.member = Some(member);
+    }
+    steps.add(Tool::leave(&state)?);
+    Ok(steps)
+}
