@@ -1,0 +1,77 @@
+//! The images of the store, imported into containerd and unpacked, so that no pod waits for one.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use khost::{Change, Context, Detail, Host, Result, Status, Step, Thing, fs};
+use kspec::{
+    Sha256,
+    state::{Artifacts, ImageArtifact, NodeState, State as _},
+};
+
+use crate::{archive::Archive, ctr};
+
+/// All images that `artifacts.json` names.
+#[derive(Debug)]
+pub(crate) struct Images(Vec<ImageArtifact>);
+
+impl Images {
+    pub(crate) fn wanted(artifacts: &Artifacts) -> Self {
+        Self(artifacts.images.values().cloned().collect())
+    }
+
+    /// Those that containerd does not have, or has under another digest.
+    fn missing(&self, host: &Host) -> Result<Vec<&ImageArtifact>> {
+        let present = present(host)?;
+        let missing = |image: &&ImageArtifact| present.get(&image.reference) != Some(&image.digest);
+        Ok(self.0.iter().filter(missing).collect())
+    }
+}
+
+/// What containerd has. While it does not answer: what it had when this phase was last done,
+/// since images survive a stop and starting containerd is another step's business.
+pub(crate) fn present(host: &Host) -> Result<BTreeMap<String, Sha256>> {
+    ctr::images().or_else(|error| {
+        tracing::debug!("{}", error.chain());
+        let state = fs::read_text(&host.path(NodeState::PATH))?.unwrap_or_default();
+        let state = serde_json::from_str(&state).ok();
+        Ok(state.map(|state: NodeState| state.images).unwrap_or_default())
+    })
+}
+
+impl Step for Images {
+    fn id(&self) -> String {
+        "images".into()
+    }
+
+    fn check(&self, context: &Context<'_>) -> Result<Status> {
+        let missing = self.missing(context.host)?;
+        if missing.is_empty() {
+            return Ok(Status::Done);
+        }
+        let line = |image: &&ImageArtifact| format!("+{} {}\n", image.reference, image.digest);
+        Ok(Status::Differs(Change {
+            what: format!("import {} images into containerd", missing.len()),
+            detail: Some(Detail::Diff(missing.iter().map(line).collect())),
+        }))
+    }
+
+    fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
+        let present = present(context.host)?;
+        let new = self.0.iter().map(|image| &image.reference);
+        let new: Vec<_> = new.filter(|name| !present.contains_key(*name)).cloned().collect();
+        Ok(if new.is_empty() { Vec::new() } else { vec![Thing::Images(new)] })
+    }
+
+    /// One archive through one call: starting ctr for each image, and unpacking them one after
+    /// the other, took three times as long.
+    fn apply(&self, context: &Context<'_>) -> Result<()> {
+        let archive = Archive::of(context.host, self.missing(context.host)?)?;
+        let import = ctr::ctr(&["images", "import", "--snapshotter", "overlayfs", "-"]);
+        let imported =
+            import.limit(Duration::from_secs(600)).run_with(|stdin| archive.write(stdin));
+        imported.map(drop).map_err(|error| match archive.verify() {
+            Ok(()) => error.hint("look with `journalctl --unit=containerd --lines=50`"),
+            Err(damaged) => damaged.because(error),
+        })
+    }
+}

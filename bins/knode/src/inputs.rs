@@ -1,0 +1,123 @@
+//! Everything the phase goes by, read and found fit.
+
+use khost::{Error, Result, Tool};
+use kspec::{
+    Cluster, Node,
+    state::{Artifacts, Facts, FileArtifact, ImageArtifact},
+};
+
+/// What the operator and the earlier phases say.
+#[derive(Debug, Clone)]
+pub(crate) struct Inputs {
+    pub(crate) cluster: Cluster,
+    pub(crate) node: Node,
+    pub(crate) facts: Facts,
+    pub(crate) artifacts: Artifacts,
+}
+
+impl Inputs {
+    pub(crate) fn read(tool: &Tool) -> Result<Self> {
+        let cluster = tool.cluster()?;
+        let node = tool.node(&cluster)?.clone();
+        let (facts, artifacts): (Facts, Artifacts) = (tool.state()?, tool.state()?);
+        if facts.arch != artifacts.arch {
+            let (here, there) = (facts.arch, artifacts.arch);
+            let message = format!("the store is for {there}, this machine is {here}");
+            return Err(Error::input("arch-mismatch", message)
+                .hint("run `kfetch apply` on this machine, or bring a bundle made for it"));
+        }
+        Ok(Self { cluster, node, facts, artifacts })
+    }
+
+    /// The file that the lock calls `name`.
+    pub(crate) fn file(&self, name: &str) -> Result<&FileArtifact> {
+        self.artifacts.files.get(name).ok_or_else(|| missing(name))
+    }
+
+    /// The image that the lock calls `name`.
+    pub(crate) fn image(&self, name: &str) -> Result<&ImageArtifact> {
+        self.artifacts.images.get(name).ok_or_else(|| missing(name))
+    }
+
+    /// Open files a container may have: never more than the machine's own hard limit, since
+    /// runc cannot start a container that shall have more.
+    pub(crate) fn nofile(&self) -> u64 {
+        at_most(self.cluster.containerd.nofile, self.facts.limits.nofile)
+    }
+}
+
+/// `wanted`, lowered to `limit` where there is one.
+pub(crate) fn at_most(wanted: u64, limit: Option<u64>) -> u64 {
+    limit.map_or(wanted, |limit| wanted.min(limit))
+}
+
+fn missing(name: &str) -> Error {
+    Error::input("artifact-missing", format!("artifacts.json has no `{name}`")).hint(
+        "name it in artifacts.lock (`make install` puts a complete one there), then run \
+         `kfetch apply`",
+    )
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
+    use kspec::{
+        Arch, Cluster, Sha256,
+        state::{Artifacts, CgroupVersion, Facts, FileArtifact, ImageArtifact, Member},
+    };
+
+    use super::Inputs;
+
+    pub(crate) use ktest::facts as machine;
+
+    /// A container that withholds what the lab's node is not given.
+    pub(crate) fn confined() -> Facts {
+        let mut facts = machine();
+        facts.kernel.cgroup = CgroupVersion::V1;
+        facts.capabilities.sys_resource = false;
+        facts.limits.nofile = Some(20000);
+        facts.container = true;
+        facts.swap = true;
+        facts
+    }
+
+    /// The example cluster on `facts`.
+    pub(crate) fn inputs(facts: Facts) -> Inputs {
+        let cluster = Cluster::example("node1", [192, 0, 2, 11].into());
+        let node = cluster.nodes[0].clone();
+        let file = |version: &str, members: &[&str]| FileArtifact {
+            version: version.into(),
+            members: members.iter().map(|name| ((*name).to_owned(), member(name))).collect(),
+        };
+        let files = [
+            ("runc", file("1.3.4", &["runc.amd64"])),
+            ("containerd", file("2.1.5", &["containerd", "containerd-shim-runc-v2", "ctr"])),
+            ("crictl", file("1.33.0", &["crictl"])),
+            ("nerdctl", file("2.1.6", &["nerdctl"])),
+            ("kubelet", file("1.33.3", &["kubelet"])),
+        ];
+        let pause = ImageArtifact {
+            reference: "registry.k8s.io/pause:3.10".into(),
+            digest: Sha256::of("pause"),
+        };
+        let artifacts = Artifacts {
+            schema: 1,
+            arch: Arch::Amd64,
+            files: files.map(|(name, file)| (name.to_owned(), file)).into(),
+            images: BTreeMap::from([("pause".to_owned(), pause)]),
+        };
+        Inputs { cluster, node, facts, artifacts }
+    }
+
+    fn member(name: &str) -> Member {
+        let path = format!("/var/lib/k8steps/store/unpacked/{name}");
+        Member { path, sha256: Sha256::of(name) }
+    }
+
+    #[test]
+    fn the_machine_limits_open_files() {
+        assert_eq!(inputs(machine()).nofile(), 65535);
+        assert_eq!(inputs(confined()).nofile(), 20000);
+    }
+}

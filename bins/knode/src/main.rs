@@ -1,0 +1,117 @@
+//! knode: run containers and the kubelet on this node.
+//!
+//! Reads  `cluster.toml`, `facts.json`, `artifacts.json`
+//! Writes `node.json`, `/usr/local/bin/{runc,containerd,ctr,crictl,nerdctl,kubelet,...}`,
+//!        `/etc/containerd`, `/etc/crictl.yaml`, `/etc/nerdctl`, `/etc/kubernetes/kubelet*`,
+//!        the units of containerd and the kubelet; images into containerd
+
+mod archive;
+mod base_spec;
+mod clients;
+mod containerd_config;
+mod containerd_unit;
+mod ctr;
+mod images;
+mod inputs;
+mod kubelet_config;
+mod kubelet_env;
+mod kubelet_unit;
+mod listing;
+mod merge;
+mod programs;
+mod registry;
+
+use khost::{
+    Result, StepList, Tool,
+    app::Cli,
+    error::Exit,
+    steps::{directory::Directory, file::File},
+};
+use kspec::state::NodeState;
+
+use crate::{images::Images, inputs::Inputs};
+
+const ABOUT: &str = "Run containers and the kubelet on this node
+
+Installs runc, containerd, crictl, nerdctl and the kubelet, configures them for
+what this machine allows, starts containerd, imports the images of the store
+into it, and prepares the kubelet: its unit is enabled but waits until kcp has
+made the node part of a cluster.
+
+Reads cluster.toml, facts.json and artifacts.json; leaves node.json.
+
+Example: show what would change, do it, and see which images pods will find here
+
+    knode plan
+    knode apply
+    knode images";
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    Phase(khost::app::Verb),
+    /// List the images pods will find here, and whether containerd has them
+    Images,
+}
+
+fn main() -> std::process::ExitCode {
+    khost::app::main("knode", ABOUT, run)
+}
+
+fn run(cli: Cli<Verb>) -> Result<Exit> {
+    let tool = Tool::new("knode", &cli.common);
+    match cli.verb {
+        Verb::Phase(verb) => tool.run::<Verb>(&verb, ABOUT, steps),
+        Verb::Images => listing::show(&tool),
+    }
+}
+
+/// The phase as a list: a pure function of its inputs.
+fn steps(tool: &Tool) -> Result<StepList> {
+    let inputs = Inputs::read(tool)?;
+    let mut steps = StepList::new();
+
+    steps.extend(programs::all(&inputs)?);
+    steps.add(File::new(clients::CRICTL).text(clients::crictl()?));
+    steps.add(Directory::new("/etc/nerdctl"));
+    steps.add(File::new(clients::NERDCTL).text(clients::nerdctl()));
+
+    steps.add(File::new(containerd_unit::PATH).text(containerd_unit::render(&inputs.facts)));
+    steps.add(Directory::new("/etc/containerd"));
+    steps.add(File::new(base_spec::PATH).text(base_spec::render(inputs.nofile())));
+    let config = containerd_config::render(&inputs)?;
+    steps.add(File::new(containerd_config::PATH).mode(0o640).text(config));
+    for registry in registry::all(&inputs.cluster.containerd)? {
+        steps.add(Directory::new(registry.dir()));
+        steps.add(File::new(registry.path()).mode(0o640).text(registry.render()));
+    }
+    steps.add(Directory::new("/var/lib/cni").filled());
+    steps.add(containerd_unit::unit());
+    steps.add(ctr::answers());
+    steps.add(Images::wanted(&inputs.artifacts));
+
+    steps.add(File::new(kubelet_env::PATH).mode(0o600).text(kubelet_env::render(&inputs)));
+    let config = kubelet_config::render(&inputs)?;
+    steps.add(File::new(kubelet_config::PATH).mode(0o600).text(config));
+    steps.add(File::new(kubelet_unit::PATH).mode(0o600).text(kubelet_unit::TEXT));
+    steps.add(kubelet_unit::unit());
+    steps.add(kubelet_unit::works());
+
+    steps.add(Tool::leave(&left(&inputs)?)?);
+    Ok(steps)
+}
+
+/// What the later phases learn.
+fn left(inputs: &Inputs) -> Result<NodeState> {
+    let images = inputs.artifacts.images.values();
+    Ok(NodeState {
+        schema: kspec::SCHEMA,
+        cri_socket: kspec::paths::CRI_SOCKET.into(),
+        containerd: inputs.file("containerd")?.version.clone(),
+        runc: inputs.file("runc")?.version.clone(),
+        kubelet: inputs.file("kubelet")?.version.clone(),
+        cgroup_driver: kubelet_config::CGROUP_DRIVER.into(),
+        nofile: inputs.nofile(),
+        images: images.map(|image| (image.reference.clone(), image.digest)).collect(),
+    })
+}
