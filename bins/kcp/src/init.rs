@@ -1,0 +1,199 @@
+//! `kubeadm init`, once, and again where it was interrupted.
+
+use std::path::{Path, PathBuf};
+
+use khost::{Change, Cmd, Context, Error, Host, Result, Status, Step, Thing, fs, steps::sysctl};
+use kspec::{
+    Cluster,
+    cluster::{KubeProxyMode, Swap},
+    paths::MANIFEST_DIR,
+    state::{CgroupVersion, Facts},
+};
+
+use crate::{inputs::Inputs, kubeadm, kubeadm_config, last_words, marker::Marker};
+
+/// The step's id.
+pub(crate) const ID: &str = "kubeadm:init";
+
+const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+/// Ports that the static pods and the kubelet of an interrupted run hold already.
+const PORTS: [u16; 4] = [6443, 10250, 10257, 10259];
+
+/// The control plane runs, and kubeadm has done all it does for it.
+#[derive(Debug)]
+pub(crate) struct Init {
+    wanted: Marker,
+    ignored: Vec<String>,
+    limit: u64,
+    ipvs: bool,
+    trust: &'static [&'static str],
+}
+
+impl Init {
+    pub(crate) fn new(inputs: &Inputs, config: &str) -> Self {
+        Self {
+            wanted: Marker::wanted(inputs, config),
+            ignored: ignored(&inputs.cluster, &inputs.facts),
+            limit: inputs.cluster.kubeadm.init_timeout_seconds,
+            ipvs: inputs.cluster.kube_proxy.mode == KubeProxyMode::Ipvs,
+            trust: kubeadm_config::trust_paths(inputs.facts.os.family),
+        }
+    }
+}
+
+impl Step for Init {
+    fn id(&self) -> String {
+        ID.into()
+    }
+
+    fn check(&self, context: &Context<'_>) -> Result<Status> {
+        let host = context.host;
+        let there = present(host);
+        let what = match (Marker::read(host)?.is_initialised(), there.len()) {
+            (true, 3) => return Ok(Status::Done),
+            (true, _) => "run kubeadm init again: a static pod's manifest is gone",
+            (false, 0) => "run kubeadm init",
+            (false, _) => "run kubeadm init again: it was interrupted",
+        };
+        Ok(Status::Differs(Change::new(what)))
+    }
+
+    /// In this order, so that reset (backwards) stops the kubelet before it ends the pods, ends
+    /// the pods before their packet filter rules (kube-proxy and kubelet would write them again),
+    /// and only then takes the files away.
+    fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
+        let host = context.host;
+        let absent = |path: &&str| !fs::exists(&host.path(path));
+        let mut things = vec![Marker::thing()];
+        // Directories that the static pods and kube-proxy mount, and the runtime makes.
+        let mounted =
+            self.trust.iter().copied().chain([MANIFEST_DIR, "/etc/ssl/certs", "/lib/modules"]);
+        things.extend(mounted.filter(absent).map(|path| Thing::Directory(path.into())));
+        things.extend(
+            ["/var/lib/kubelet/pki", "/usr/libexec/kubernetes", "/etc/kubernetes/tmp"]
+                .map(|path| Thing::Tree(path.into())),
+        );
+        let kubelet = ["config.yaml", "kubeadm-flags.env", "instance-config.yaml"];
+        let kubelet = kubelet.map(|name| Path::new("/var/lib/kubelet").join(name));
+        things.extend(kubelet.into_iter().chain(STATIC_PODS.map(manifest)).map(Thing::File));
+        // kube-proxy sets these.
+        let set = [
+            "net.ipv4.conf.all.route_localnet",
+            "net.netfilter.nf_conntrack_max",
+            "net.netfilter.nf_conntrack_tcp_timeout_established",
+            "net.netfilter.nf_conntrack_tcp_timeout_close_wait",
+        ];
+        let set = set.into_iter().filter(|key| sysctl::exists(host, key) && writable(host, key));
+        things.extend(set.map(|key| Thing::Sysctl(key.into())));
+        if self.ipvs {
+            things.push(Thing::Interface("kube-ipvs0".into()));
+        }
+        things.push(Thing::Chains("KUBE-".into()));
+        things.push(Thing::Containers);
+        things.push(Thing::Unit("kubelet.service".into()));
+        Ok(things)
+    }
+
+    fn apply(&self, context: &Context<'_>) -> Result<()> {
+        let host = context.host;
+        let mut ignored = self.ignored.clone();
+        ignored.extend(left_behind(host)?);
+        let ignored = format!("--ignore-preflight-errors={}", ignored.join(","));
+        let limit = context.limit.map_or(self.limit, |limit| limit.as_secs());
+        // CoreDNS is kapps' part. The last phase prints how to join, with a secret token. No
+        // `--upload-certs` either: that is for further control planes, its key is a secret, and
+        // what it uploads is gone after two hours.
+        let skipped = "--skip-phases=addon/coredns,show-join-command";
+        kubeadm::run(context, &["init", skipped, "--skip-token-print", &ignored], limit)
+            .map_err(|error| explained(host, &error))?;
+        self.wanted.write(host)
+    }
+}
+
+fn manifest(pod: &str) -> PathBuf {
+    Path::new(MANIFEST_DIR).join(format!("{pod}.yaml"))
+}
+
+/// Static pods whose manifest is there.
+fn present(host: &Host) -> Vec<&'static str> {
+    STATIC_PODS.into_iter().filter(|pod| fs::exists(&host.path(manifest(pod)))).collect()
+}
+
+/// Preflight checks that the operator lets pass, and those the machine is known to fail.
+fn ignored(cluster: &Cluster, facts: &Facts) -> Vec<String> {
+    let mut ignored = cluster.kubeadm.ignore_preflight_errors.clone();
+    if facts.kernel.cgroup == CgroupVersion::V1 {
+        ignored.push("SystemVerification".into());
+    }
+    if !facts.kernel.bridge_netfilter {
+        ignored.push("FileContent--proc-sys-net-bridge-bridge-nf-call-iptables".into());
+    }
+    if cluster.host.swap == Swap::Stays {
+        ignored.push("Swap".into());
+    }
+    ignored
+}
+
+/// Checks that fail because an earlier run got so far: its manifests are there, and what runs
+/// from them holds the ports. kubeadm writes the manifests again and keeps the rest.
+fn left_behind(host: &Host) -> Result<Vec<String>> {
+    let there = present(host);
+    let kubelet = Cmd::new("systemctl").args(["is-active", "--quiet", "kubelet.service"]);
+    let kubelet = kubelet.accept(&[0, 1, 2, 3, 4]).run()?.code == 0;
+    let mut checks: Vec<_> = there
+        .iter()
+        .map(|pod| {
+            format!("FileAvailable-{}", manifest(pod).display().to_string().replace('/', "-"))
+        })
+        .collect();
+    if kubelet || !there.is_empty() {
+        checks.extend(PORTS.map(|port| format!("Port-{port}")));
+    }
+    Ok(checks)
+}
+
+/// Whether a kernel parameter can be set from here; one that cannot was not set by kube-proxy.
+fn writable(host: &Host, key: &str) -> bool {
+    let path = host.path("/proc/sys").join(key.replace('.', "/"));
+    std::fs::OpenOptions::new().write(true).open(path).is_ok()
+}
+
+/// kubeadm's words, and those of whichever static pod spoke last.
+fn explained(host: &Host, error: &Error) -> Error {
+    let mut cause = kubeadm::words(error);
+    let preflight = cause.contains("[ERROR ");
+    // Only where kubeadm waited for them in vain; else their words lead astray.
+    let in_vain = error.code() == "program-too-slow" || cause.contains("wait-control-plane");
+    if in_vain && let Some(words) = last_words::of_any(host, &STATIC_PODS) {
+        cause = format!("{cause}\n{words}");
+    }
+    let hint = if cause.contains("[ERROR ImagePull") {
+        "run `knode apply`, which brings the images, then `kcp apply` again"
+    } else if preflight {
+        "mend what stands after [ERROR, or name it in [kubeadm] ignore-preflight-errors"
+    } else {
+        "see `journalctl -u kubelet -n 50` and /var/log/pods; `kcp apply` goes on where it stopped"
+    };
+    Error::host("kubeadm-init-failed", "`kubeadm init` did not finish").because(cause).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignored;
+    use crate::kubeadm_config::tests::{inputs, lab};
+
+    #[test]
+    fn a_machine_that_fails_checks_has_them_passed_over() {
+        let mut inputs = inputs();
+        assert!(ignored(&inputs.cluster, &inputs.facts).is_empty());
+        lab(&mut inputs);
+        inputs.cluster.host.swap = kspec::cluster::Swap::Stays;
+        inputs.cluster.kubeadm.ignore_preflight_errors = vec!["HTTPProxyCIDR".into()];
+        assert_eq!(
+            ignored(&inputs.cluster, &inputs.facts).join(","),
+            "HTTPProxyCIDR,SystemVerification,\
+             FileContent--proc-sys-net-bridge-bridge-nf-call-iptables,Swap"
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! Running kubeadm: its environment, its lock, its words.
+
+use std::time::Duration;
+
+use khost::{Cmd, Context, Error, Result};
+
+use crate::kubeadm_config;
+
+const PROGRAM: &str = "/usr/local/bin/kubeadm";
+const CONFIG: &str = "--config=/etc/kubernetes/kubeadm-config.yaml";
+/// flock's own failure, told apart from kubeadm's codes.
+const LOCKED: i32 = 75;
+const LOCK: [&str; 3] = ["--no-fork", "--timeout=60", "--conflict-exit-code=75"];
+
+/// `kubeadm ARGS --config=...`, telling people its phases as they begin. `limit` in seconds.
+pub(crate) fn run(context: &Context<'_>, args: &[&str], limit: u64) -> Result<()> {
+    let report = context.report;
+    let mut tell = |line: &str| {
+        if is_public(line) && !report.is_json() {
+            report.say(line);
+        }
+    };
+    let output = cmd(args).limit(Duration::from_secs(limit)).run_telling(&mut tell)?;
+    if output.code == LOCKED {
+        return Err(Error::host("kubeadm-busy", "another kubeadm is still at work")
+            .because("an interrupted run can leave one behind; it was waited for for a minute")
+            .hint("see `pgrep -a kubeadm`; run `kcp apply` again when it has ended"));
+    }
+    Ok(())
+}
+
+/// kubeadm reads its configuration strictly here; `init` would only warn of an unknown field.
+pub(crate) fn validate(context: &Context<'_>) -> Result<()> {
+    run(context, &["config", "validate"], 30).map_err(|error| match error.code() {
+        "program-failed" => {
+            let path = kubeadm_config::PATH;
+            Error::input("kubeadm-config-invalid", format!("kubeadm does not accept `{path}`"))
+                .because(words(&error))
+                .hint("correct what cluster.toml says in [control-plane] or [kube-proxy] extra")
+        }
+        _ => error,
+    })
+}
+
+/// What went wrong, without the lock's part of the command.
+pub(crate) fn words(error: &Error) -> String {
+    let lock = format!("flock {} {PROGRAM} {PROGRAM}", LOCK.join(" "));
+    error.chain().replace(&lock, "kubeadm")
+}
+
+/// A killed kcp leaves its kubeadm running for a while; two of them must never work at once. The
+/// lock is on kubeadm's own file, so it leaves nothing behind, and `flock --no-fork` becomes
+/// kubeadm, so a limit ends kubeadm itself.
+fn cmd(args: &[&str]) -> Cmd {
+    let mut cmd = Cmd::new("flock")
+        .args(LOCK)
+        .args([PROGRAM, PROGRAM])
+        .args(args.iter().copied())
+        .arg(CONFIG)
+        .accept(&[0, LOCKED])
+        .env("PATH", "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin");
+    // kubeadm hands proxies on to the static pods, where they break what talks inside the cluster.
+    for proxy in ["http_proxy", "https_proxy", "no_proxy", "all_proxy"] {
+        cmd = cmd.env(proxy, "").env(&proxy.to_uppercase(), "");
+    }
+    cmd
+}
+
+/// Whether a line may be shown: phases begin with a bracket; what speaks of a token may hold one.
+fn is_public(line: &str) -> bool {
+    line.starts_with('[') && !line.to_ascii_lowercase().contains("token:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_public;
+
+    #[test]
+    fn phases_are_told_and_tokens_are_not() {
+        assert!(is_public("[certs] Generating \"ca\" certificate and key"));
+        assert!(!is_public("[bootstrap-token] Using token: abcdef.0123456789abcdef"));
+        assert!(!is_public("kubeadm join 192.0.2.11:6443 --token abcdef.0123456789abcdef"));
+    }
+}

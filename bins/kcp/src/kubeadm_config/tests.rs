@@ -1,0 +1,334 @@
+//! The whole file, as it stands on an ordinary machine and on one that allows less.
+
+use kspec::{
+    Arch, Cluster, Sha256,
+    state::{
+        Capabilities, Certificate, CgroupVersion, EtcdState, Facts, Family, Kernel, Limits, Member,
+        Os,
+    },
+};
+use serde_json::json;
+
+use super::{go_duration, render};
+use crate::inputs::Inputs;
+
+/// A node on an ordinary Rocky machine.
+pub(crate) fn inputs() -> Inputs {
+    let cluster = Cluster::example("node1", "192.0.2.11".parse().unwrap());
+    let member = Member { path: "/store/x".into(), sha256: Sha256::of("x") };
+    Inputs {
+        node: cluster.nodes[0].clone(),
+        facts: facts(),
+        etcd: EtcdState {
+            schema: 1,
+            version: Some("3.5.25".into()),
+            member: Some("etcd1".into()),
+            endpoints: vec!["https://192.0.2.11:2379".into()],
+            data_dir: "/var/lib/etcd".into(),
+        },
+        etcd_ca: certificate("ca"),
+        etcd_client: certificate("node-node1"),
+        kubeadm: member.clone(),
+        kubectl: member,
+        local: "https://127.0.0.1:6443".into(),
+        endpoint: "192.0.2.11:6443".into(),
+        cluster,
+    }
+}
+
+/// Make the machine a container on cgroup v1 without the rights the lab's node lacks.
+pub(crate) fn lab(inputs: &mut Inputs) {
+    let facts = &mut inputs.facts;
+    facts.os.family = Family::Debian;
+    facts.container = true;
+    facts.capabilities.sys_resource = false;
+    facts.kernel.cgroup = CgroupVersion::V1;
+    facts.kernel.bridge_netfilter = false;
+    facts.kernel.conntrack_writable = false;
+}
+
+fn facts() -> Facts {
+    Facts {
+        schema: 1,
+        node: "node1".into(),
+        os: Os {
+            id: "rocky".into(),
+            version: "10.1".into(),
+            name: "Rocky Linux 10.1".into(),
+            family: Family::RedHat,
+        },
+        arch: Arch::Amd64,
+        cpus: 4,
+        memory_mib: 8192,
+        address: "192.0.2.11".parse().unwrap(),
+        default_address: "192.0.2.11".parse().ok(),
+        kernel: Kernel {
+            release: "6.12.0".into(),
+            cgroup: CgroupVersion::V2,
+            overlay: true,
+            bridge_netfilter: true,
+            conntrack_writable: true,
+        },
+        capabilities: Capabilities { sys_resource: true },
+        limits: Limits { nofile: None },
+        container: false,
+        swap: false,
+        resolv_conf: "/etc/resolv.conf".into(),
+    }
+}
+
+fn certificate(name: &str) -> Certificate {
+    Certificate {
+        cert: format!("/etc/ssl/etcd/ssl/{name}.pem"),
+        key: format!("/etc/ssl/etcd/ssl/{name}-key.pem"),
+        sha256: Sha256::of(name),
+        subject: format!("CN=etcd-{name}"),
+        not_after: "2126-01-01T00:00:00Z".into(),
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "the whole file")]
+fn an_ordinary_machine() {
+    insta::assert_snapshot!(render(&inputs()).unwrap(), @r#"
+    apiVersion: kubeadm.k8s.io/v1beta4
+    kind: InitConfiguration
+    localAPIEndpoint:
+      advertiseAddress: "192.0.2.11"
+      bindPort: 6443
+    nodeRegistration:
+      name: node1
+      criSocket: unix:///var/run/containerd/containerd.sock
+      imagePullPolicy: IfNotPresent
+      imagePullSerial: true
+      taints: []
+    timeouts:
+      controlPlaneComponentHealthCheck: 4m0s
+      kubeletHealthCheck: 4m0s
+    ---
+    apiVersion: kubeadm.k8s.io/v1beta4
+    kind: ClusterConfiguration
+    clusterName: cluster.local
+    encryptionAlgorithm: RSA-2048
+    certificateValidityPeriod: 8760h0m0s
+    caCertificateValidityPeriod: 87600h0m0s
+    etcd:
+      external:
+        endpoints:
+        - https://192.0.2.11:2379
+        caFile: /etc/ssl/etcd/ssl/ca.pem
+        certFile: /etc/ssl/etcd/ssl/node-node1.pem
+        keyFile: /etc/ssl/etcd/ssl/node-node1-key.pem
+    dns:
+      disabled: true
+    networking:
+      dnsDomain: cluster.local
+      serviceSubnet: 10.233.0.0/18
+      podSubnet: 10.233.64.0/18
+    kubernetesVersion: v1.33.3
+    controlPlaneEndpoint: 192.0.2.11:6443
+    certificatesDir: /etc/kubernetes/ssl
+    imageRepository: registry.k8s.io
+    apiServer:
+      extraArgs:
+      - name: etcd-compaction-interval
+        value: 5m0s
+      - name: default-not-ready-toleration-seconds
+        value: "300"
+      - name: default-unreachable-toleration-seconds
+        value: "300"
+      - name: anonymous-auth
+        value: "true"
+      - name: authorization-mode
+        value: Node,RBAC
+      - name: bind-address
+        value: "::"
+      - name: endpoint-reconciler-type
+        value: lease
+      - name: service-node-port-range
+        value: 30000-32767
+      - name: service-cluster-ip-range
+        value: 10.233.0.0/18
+      - name: kubelet-preferred-address-types
+        value: InternalDNS,InternalIP,Hostname,ExternalDNS,ExternalIP
+      - name: profiling
+        value: "false"
+      - name: request-timeout
+        value: 1m0s
+      - name: enable-aggregator-routing
+        value: "false"
+      - name: service-account-lookup
+        value: "true"
+      - name: storage-backend
+        value: etcd3
+      - name: allow-privileged
+        value: "true"
+      - name: event-ttl
+        value: 1h0m0s
+      extraVolumes:
+      - name: etc-pki-tls
+        hostPath: /etc/pki/tls
+        mountPath: /etc/pki/tls
+        readOnly: true
+      - name: etc-pki-ca-trust
+        hostPath: /etc/pki/ca-trust
+        mountPath: /etc/pki/ca-trust
+        readOnly: true
+      certSANs:
+      - kubernetes
+      - kubernetes.default
+      - kubernetes.default.svc
+      - kubernetes.default.svc.cluster.local
+      - "10.233.0.1"
+      - localhost
+      - "127.0.0.1"
+      - "::1"
+      - node1
+      - lb-apiserver.kubernetes.local
+      - "192.0.2.11"
+    controllerManager:
+      extraArgs:
+      - name: node-monitor-grace-period
+        value: 40s
+      - name: node-monitor-period
+        value: 5s
+      - name: cluster-cidr
+        value: 10.233.64.0/18
+      - name: service-cluster-ip-range
+        value: 10.233.0.0/18
+      - name: node-cidr-mask-size-ipv4
+        value: "24"
+      - name: profiling
+        value: "false"
+      - name: terminated-pod-gc-threshold
+        value: "12500"
+      - name: bind-address
+        value: "::"
+      - name: leader-elect-lease-duration
+        value: 15s
+      - name: leader-elect-renew-deadline
+        value: 10s
+      - name: configure-cloud-routes
+        value: "false"
+    scheduler:
+      extraArgs:
+      - name: bind-address
+        value: "::"
+      - name: config
+        value: /etc/kubernetes/kubescheduler-config.yaml
+      - name: profiling
+        value: "false"
+      extraVolumes:
+      - name: kubescheduler-config
+        hostPath: /etc/kubernetes/kubescheduler-config.yaml
+        mountPath: /etc/kubernetes/kubescheduler-config.yaml
+        readOnly: true
+    ---
+    apiVersion: kubeproxy.config.k8s.io/v1alpha1
+    kind: KubeProxyConfiguration
+    bindAddress: "0.0.0.0"
+    clientConnection:
+      acceptContentTypes: ""
+      burst: 10
+      contentType: application/vnd.kubernetes.protobuf
+      kubeconfig: ""
+      qps: 5
+    clusterCIDR: 10.233.64.0/18
+    configSyncPeriod: 15m0s
+    conntrack:
+      maxPerCore: 32768
+      min: 131072
+      tcpCloseWaitTimeout: 1h0m0s
+      tcpEstablishedTimeout: 24h0m0s
+    enableProfiling: false
+    healthzBindAddress: 0.0.0.0:10256
+    hostnameOverride: node1
+    iptables:
+      masqueradeAll: false
+      masqueradeBit: 14
+      minSyncPeriod: 0s
+      syncPeriod: 30s
+    ipvs:
+      excludeCIDRs: []
+      minSyncPeriod: 0s
+      scheduler: rr
+      syncPeriod: 30s
+      strictARP: false
+      tcpTimeout: 0s
+      tcpFinTimeout: 0s
+      udpTimeout: 0s
+    metricsBindAddress: 127.0.0.1:10249
+    mode: iptables
+    nodePortAddresses: []
+    oomScoreAdj: -999
+    portRange: ""
+    ---
+    apiVersion: kubelet.config.k8s.io/v1beta1
+    kind: KubeletConfiguration
+    clusterDNS:
+    - "10.233.0.3"
+    "#);
+}
+
+/// Only the lines that differ from the ordinary machine's.
+#[test]
+fn a_container_that_allows_less() {
+    let ordinary = render(&inputs()).unwrap();
+    let mut inputs = inputs();
+    lab(&mut inputs);
+    insta::assert_snapshot!(changed(&ordinary, &render(&inputs).unwrap()), @r#"
+      - name: usr-share-ca-certificates
+        hostPath: /usr/share/ca-certificates
+        mountPath: /usr/share/ca-certificates
+      maxPerCore: 0
+      min: 0
+      tcpCloseWaitTimeout: 0s
+      tcpEstablishedTimeout: 0s
+    oomScoreAdj: 0
+    "#);
+}
+
+#[test]
+fn the_operators_choices() {
+    let ordinary = render(&inputs()).unwrap();
+    let mut inputs = inputs();
+    inputs.node.roles.retain(|role| *role != kspec::Role::Worker);
+    let control_plane = &mut inputs.cluster.control_plane;
+    control_plane.api_server_args = [("profiling", "true"), ("audit-log-path", "-")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    control_plane.extra_sans = vec!["api.example".into()];
+    inputs.cluster.kube_proxy.mode = kspec::cluster::KubeProxyMode::Ipvs;
+    inputs.cluster.kube_proxy.extra =
+        [("ipvs".to_owned(), json!({ "strictARP": true })), ("new".into(), json!(["a"]))].into();
+    inputs.cluster.kubeadm.init_timeout_seconds = 100;
+    let rendered = render(&inputs).unwrap();
+    assert!(rendered.contains("name: profiling\n    value: \"true\""), "{rendered}");
+    insta::assert_snapshot!(changed(&ordinary, &rendered), @r#"
+      taints:
+      - key: node-role.kubernetes.io/control-plane
+        effect: NoSchedule
+      controlPlaneComponentHealthCheck: 1m20s
+      kubeletHealthCheck: 1m20s
+      - name: audit-log-path
+        value: '-'
+      - api.example
+      strictARP: true
+    mode: ipvs
+    new:
+    - a
+    "#);
+}
+
+#[test]
+fn durations_are_gos() {
+    let text = |seconds| go_duration(std::time::Duration::from_secs(seconds));
+    assert_eq!((text(240), text(59)), ("4m0s".into(), "0m59s".into()));
+}
+
+/// Lines of `after` that `before` has not, in order.
+fn changed(before: &str, after: &str) -> String {
+    let before: Vec<_> = before.lines().collect();
+    let new = after.lines().filter(|line| !before.contains(line));
+    new.collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,30 @@
+//! The kubelet of a node that is part of a cluster runs.
+
+use khost::{Change, Cmd, Context, Result, Status, Thing, fs, steps::command::Guarded};
+use kspec::paths::KUBELET_CONF;
+
+use crate::init;
+
+/// The step's id.
+pub(crate) const ID: &str = "command:kubelet-running";
+
+const UNIT: &str = "kubelet.service";
+
+/// knode owns the unit and leaves the first start to `kubeadm init`; a kubelet that was stopped
+/// since then is started here, for without it there is no control plane.
+pub(crate) fn running() -> Guarded {
+    let start = |_: &Context<'_>| Cmd::new("systemctl").args(["start", UNIT]).run().map(drop);
+    Guarded::new("kubelet-running", check, start).touching([Thing::Unit(UNIT.into())])
+}
+
+fn check(context: &Context<'_>) -> Result<Status> {
+    let joined = fs::exists(&context.host.path(KUBELET_CONF));
+    if !joined || context.changes(init::ID) {
+        return Ok(Status::Done); // in a plan: `kubeadm init` starts it
+    }
+    let asked = Cmd::new("systemctl").args(["is-active", UNIT]).accept(&[0, 1, 2, 3, 4]).run()?;
+    Ok(match asked.stdout.trim() {
+        "active" | "activating" | "reloading" => Status::Done,
+        state => Status::Differs(Change::values(format!("start {UNIT}"), state, "active")),
+    })
+}

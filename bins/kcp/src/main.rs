@@ -1,0 +1,102 @@
+//! kcp: make this node a control plane, with kubeadm.
+//!
+//! Reads  `cluster.toml`, `facts.json`, `artifacts.json`, `pki.json`, `etcd.json`
+//! Writes `control-plane.json`, `/usr/local/bin/{kubeadm,kubectl}`, what kubeadm keeps below
+//!        `/etc/kubernetes`, `/root/.kube/config`
+
+mod completion;
+mod credentials;
+mod deferred;
+mod endpoints;
+mod fixed;
+mod health;
+mod init;
+mod inputs;
+mod kube_proxy;
+mod kubeadm;
+mod kubeadm_config;
+mod kubeconfig;
+mod kubelet;
+mod labels;
+mod last_words;
+mod leave;
+mod marker;
+mod scheduler;
+mod settings;
+
+use khost::{
+    Result, StepList, Tool,
+    app::Cli,
+    error::Exit,
+    steps::{directory::Directory, file::File, program::Program},
+};
+
+use crate::inputs::Inputs;
+
+const ABOUT: &str = "Make this node a control plane, with kubeadm
+
+Installs kubeadm and kubectl, writes kubeadm's configuration, runs
+`kubeadm init` against the etcd that ketcd runs, points this node's own
+kubeconfigs at its own API server, and waits until the API server, the
+controller manager and the scheduler work and pods can be admitted. The node
+is Ready only once kcni has given it a network.
+
+Reads cluster.toml, facts.json, artifacts.json, pki.json and etcd.json; leaves
+control-plane.json.
+
+Example: show what would change, then do it
+
+    kcp plan
+    kcp apply";
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    Phase(khost::app::Verb),
+}
+
+fn main() -> std::process::ExitCode {
+    khost::app::main("kcp", ABOUT, run)
+}
+
+fn run(cli: Cli<Verb>) -> Result<Exit> {
+    let Verb::Phase(verb) = cli.verb;
+    Tool::new("kcp", &cli.common).run::<Verb>(&verb, ABOUT, steps)
+}
+
+/// The phase as a list: a pure function of its inputs.
+fn steps(tool: &Tool) -> Result<StepList> {
+    let inputs = Inputs::read(tool)?;
+    let config = kubeadm_config::render(&inputs)?;
+    fixed::refuse_changes(tool, &config)?;
+
+    let mut steps = StepList::new();
+    steps.add(Program::new("kubeadm", &inputs.kubeadm));
+    steps.add(Program::new("kubectl", &inputs.kubectl));
+    steps.add(File::new(completion::PATH).mode(0o755).text(completion::SCRIPT));
+    steps.add(File::new(scheduler::PATH).text(scheduler::CONFIG));
+    steps.add(File::new(kubeadm_config::PATH).mode(0o640).text(&config));
+
+    // kubelet, controller manager and scheduler are pointed at the node's own API server before
+    // they start for the first time, so none has to be restarted for it. admin.conf must wait:
+    // kubeadm copies its server into the `cluster-info` that joining nodes go by.
+    steps.add(credentials::Credentials::new(&inputs));
+    steps.extend(
+        ["kubelet", "controller-manager", "scheduler"]
+            .map(|name| kubeconfig::own_server(name, &inputs.local, credentials::ID)),
+    );
+    steps.add(init::Init::new(&inputs, &config));
+    steps.add(kubeconfig::own_server("admin", &inputs.local, init::ID));
+    steps.add(kubeconfig::rotating_certificate());
+    steps.add(Directory::new(kubeconfig::ROOT_DIR).mode(0o700).filled()); // kubectl caches in it
+    steps.add(kubeconfig::for_root(&inputs.local));
+
+    steps.add(kubelet::running());
+    steps.add(health::api_server(&inputs));
+    steps.add(settings::applied(&inputs, &config));
+    steps.extend(health::helpers(&inputs));
+    steps.add(health::admits_pods(&inputs.node.name));
+    steps.add(labels::wanted(&inputs.node));
+    steps.add(leave::state(&inputs));
+    Ok(steps)
+}
