@@ -70,7 +70,8 @@ recipe() {
       programs=(metrics-server=sigs.k8s.io/metrics-server/cmd/metrics-server) ;;
     nfd)
       p=sigs.k8s.io/node-feature-discovery
-      ldflags+=" -X $p/pkg/version.version=v$V_NFD"
+      # The worker sees the host's files below /host-..., as its manifest mounts them.
+      ldflags+=" -X $p/pkg/version.version=v$V_NFD -X $p/pkg/utils/hostpath.pathPrefix=/host-"
       programs=("nfd-master=$p/cmd/nfd-master" "nfd-worker=$p/cmd/nfd-worker" "nfd-gc=$p/cmd/nfd-gc") ;;
     helm)
       p=helm.sh/helm/v3
