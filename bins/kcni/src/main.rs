@@ -1,0 +1,69 @@
+//! kcni: give this node a pod network.
+//!
+//! Reads  `cluster.toml`, `artifacts.json`, `control-plane.json`
+//! Writes `cni.json`, `/opt/cni/bin/*`; flannel's objects in the cluster, and through them
+//!        `/etc/cni/net.d/10-flannel.conflist`, `/run/flannel`, the interfaces cni0 and flannel.1
+
+mod endpoint;
+mod flannel;
+mod plugins;
+mod ready;
+mod subnet;
+
+use khost::{Result, StepList, Tool, app::Cli, error::Exit};
+use kspec::state::{Artifacts, ControlPlaneState};
+
+const ABOUT: &str = "Give this node a pod network
+
+Installs the CNI programs, runs flannel on every node of the cluster as a
+DaemonSet, and waits until flannel has given this node its share of the pod
+network and the node is Ready.
+
+Reads cluster.toml, artifacts.json and control-plane.json; leaves cni.json.
+
+Example: show what would be applied to the cluster, then do it
+
+    kcni manifests
+    kcni apply";
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    Phase(khost::app::Verb),
+    /// Print flannel's manifests as YAML, for `kubectl apply -f -`
+    ///
+    /// Needs no cluster and changes nothing.
+    Manifests,
+}
+
+fn main() -> std::process::ExitCode {
+    khost::app::main("kcni", ABOUT, run)
+}
+
+fn run(cli: Cli<Verb>) -> Result<Exit> {
+    let tool = Tool::new("kcni", &cli.common);
+    match cli.verb {
+        Verb::Phase(verb) => tool.run::<Verb>(&verb, ABOUT, steps),
+        Verb::Manifests => {
+            let manifests = flannel::render(&tool.cluster()?, &tool.state()?, &tool.state()?)?;
+            tool.report.data(&manifests);
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The phase as a list: a pure function of its inputs.
+fn steps(tool: &Tool) -> Result<StepList> {
+    let cluster = tool.cluster()?;
+    let node = tool.node(&cluster)?;
+    let artifacts: Artifacts = tool.state()?;
+    let control_plane: ControlPlaneState = tool.state()?;
+
+    let mut steps = StepList::new();
+    steps.extend(plugins::installed(&artifacts)?);
+    steps.add(flannel::applied(&cluster, &artifacts, &control_plane)?);
+    steps.add(subnet::given(&cluster.network.pod_cidr, &node.name));
+    steps.add(ready::node(&node.name));
+    steps.add(subnet::state(&cluster.network.pod_cidr, flannel::version(&artifacts)?));
+    Ok(steps)
+}
