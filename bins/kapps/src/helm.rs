@@ -1,0 +1,33 @@
+//! The helm program (kubespray: `kubernetes-apps/helm`).
+
+use khost::{
+    Result,
+    steps::{file::File, program::Program},
+};
+use kspec::state::{App, Artifacts};
+
+use crate::image;
+
+/// `/usr/local/bin/helm`, and what `apps.json` says of it.
+pub(crate) fn program(artifacts: &Artifacts) -> Result<(Program, App)> {
+    let file = artifacts.files.get("helm");
+    let (file, member) = file
+        .and_then(|file| Some((file, file.members.get("helm")?)))
+        .ok_or_else(|| image::missing("helm"))?;
+    let app = App { version: file.version.clone(), objects: Vec::new() };
+    Ok((Program::new("helm", member), app))
+}
+
+/// bash completes helm. helm prints the real script itself; it is asked for on the first use of
+/// TAB, so that what stands here never depends on helm's version and costs a login nothing.
+pub(crate) fn completion() -> File {
+    File::new("/etc/bash_completion.d/helm.sh").mode(0o755).text(SCRIPT)
+}
+
+/// 124 makes bash try again with what the script has set up (bash(1), Programmable Completion).
+const SCRIPT: &str = r"# Written by kapps: helm's own completion, loaded on first use.
+_k8steps_load_helm() {
+    source <(helm completion bash) && return 124
+}
+complete -o default -F _k8steps_load_helm helm
+";

@@ -1,0 +1,134 @@
+//! kapps: what runs on top of the cluster.
+//!
+//! Reads  `cluster.toml`, `artifacts.json`, `control-plane.json`, `cni.json`
+//! Writes `apps.json`, `/usr/local/bin/helm` and its completion; the add-ons' objects in the
+//!        cluster
+
+mod addon;
+mod available;
+mod cluster_roles;
+mod coredns;
+mod dns_autoscaler;
+mod helm;
+mod image;
+mod lookup;
+mod metrics_server;
+mod node_feature_discovery;
+
+use std::collections::BTreeMap;
+
+use khost::{Error, Result, StepList, Tool, app::Cli, error::Exit, steps::manifest::Manifest};
+use kspec::{
+    Cluster,
+    state::{App, Apps, Artifacts, Cni, ControlPlaneState},
+};
+
+use crate::addon::Addon;
+
+const ABOUT: &str = "Install what runs on top of the cluster
+
+CoreDNS, dns-autoscaler, metrics-server, Node Feature Discovery and helm, each
+switched on or off in [addons] of cluster.toml, and the roles and priority class
+that they and the nodes rely on. Waits until all of it works.
+
+Reads cluster.toml, artifacts.json, control-plane.json and cni.json; leaves
+apps.json.
+
+Example: show what would be applied to the cluster for CoreDNS, then do it all
+
+    kapps manifests coredns
+    kapps apply";
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    Phase(khost::app::Verb),
+    /// Print the manifests as YAML, for `kubectl apply -f -`
+    ///
+    /// Needs no cluster and changes nothing.
+    Manifests {
+        /// Only those of this add-on, e.g. coredns
+        name: Option<String>,
+    },
+}
+
+fn main() -> std::process::ExitCode {
+    khost::app::main("kapps", ABOUT, run)
+}
+
+fn run(cli: Cli<Verb>) -> Result<Exit> {
+    let tool = Tool::new("kapps", &cli.common);
+    match cli.verb {
+        Verb::Phase(verb) => tool.run::<Verb>(&verb, ABOUT, steps),
+        Verb::Manifests { name } => {
+            tool.report.data(&manifests(&tool, name.as_deref())?);
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// The phase as a list: a pure function of its inputs.
+fn steps(tool: &Tool) -> Result<StepList> {
+    let cluster = tool.cluster()?;
+    let artifacts: Artifacts = tool.state()?;
+    let control_plane: ControlPlaneState = tool.state()?;
+    let _network: Cni = tool.state()?; // without it no pod of an add-on starts
+    let addons = enabled(&cluster, &artifacts, &control_plane)?;
+    let mut apps: BTreeMap<String, App> =
+        addons.iter().map(|addon| (addon.name.to_owned(), addon.app())).collect();
+
+    let mut steps = StepList::new();
+    if cluster.addons.helm.enabled {
+        let (program, app) = helm::program(&artifacts)?;
+        steps.add(program);
+        steps.add(helm::completion());
+        apps.insert("helm".into(), app);
+    }
+    steps.extend(Manifest::looked_at_together(addons.iter().map(Addon::manifest).collect()));
+    steps.extend(available::waits(&addons)); // all were applied first: they start together
+    if cluster.addons.coredns.enabled {
+        steps.add(lookup::answered(control_plane.cluster_dns, &cluster.kubernetes.dns_domain));
+    }
+    steps.add(Tool::leave(&Apps { schema: kspec::SCHEMA, apps })?);
+    Ok(steps)
+}
+
+/// The add-ons with objects in the cluster that are switched on, in the order they are applied.
+fn enabled(
+    cluster: &Cluster,
+    artifacts: &Artifacts,
+    control_plane: &ControlPlaneState,
+) -> Result<Vec<Addon>> {
+    let wanted = &cluster.addons;
+    let mut addons = vec![cluster_roles::addon(control_plane)?];
+    if wanted.coredns.enabled {
+        addons.push(coredns::addon(cluster, artifacts, control_plane)?);
+    }
+    if wanted.coredns.enabled && wanted.dns_autoscaler.enabled {
+        addons.push(dns_autoscaler::addon(cluster, artifacts)?);
+    }
+    if wanted.node_feature_discovery.enabled {
+        addons.push(node_feature_discovery::addon(artifacts)?);
+    }
+    // Last, and so the first that reset deletes: while its API is registered and does not answer,
+    // no namespace can be deleted.
+    if wanted.metrics_server.enabled {
+        addons.push(metrics_server::addon(artifacts)?);
+    }
+    Ok(addons)
+}
+
+fn manifests(tool: &Tool, name: Option<&str>) -> Result<String> {
+    let addons = enabled(&tool.cluster()?, &tool.state()?, &tool.state()?)?;
+    let names: Vec<_> = addons.iter().map(|addon| addon.name).collect();
+    let chosen: Vec<_> = addons
+        .iter()
+        .filter(|addon| name.is_none_or(|name| name == addon.name))
+        .map(|addon| addon.yaml.as_str())
+        .collect();
+    if let (Some(name), true) = (name, chosen.is_empty()) {
+        return Err(Error::input("addon-unknown", format!("no add-on `{name}` is switched on"))
+            .hint(format!("choose one of: {}", names.join(", "))));
+    }
+    Ok(chosen.join("---\n"))
+}

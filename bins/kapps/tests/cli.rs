@@ -1,0 +1,403 @@
+//! kapps as a command, on a tree.
+#![expect(clippy::unwrap_used, reason = "tests, and what they share")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kspec::{
+    Arch, Sha256,
+    state::{
+        Apps, Artifacts, Cni, ControlPlaneState, FileArtifact, ImageArtifact, Member, State as _,
+    },
+};
+use ktest::Tree;
+use serde_json::{Value, json};
+
+const IMAGES: [(&str, &str); 4] = [
+    ("coredns", "registry.k8s.io/coredns/coredns:v1.12.0"),
+    (
+        "cluster-proportional-autoscaler",
+        "registry.k8s.io/cpa/cluster-proportional-autoscaler:v1.8.8",
+    ),
+    ("metrics-server", "registry.k8s.io/metrics-server/metrics-server:v0.8.0"),
+    ("node-feature-discovery", "registry.k8s.io/nfd/node-feature-discovery:v0.16.4"),
+];
+
+/// A tree in which everything kapps reads is there.
+fn tree(extra: &str) -> Tree {
+    let tree = Tree::with_cluster(env!("CARGO_BIN_EXE_kapps"), extra);
+    tree.write("/run/utmp", ""); // every machine has a /run
+    tree.leave(&artifacts(&tree));
+    tree.leave(&control_plane());
+    tree.leave(&cni());
+    tree
+}
+
+fn artifacts(tree: &Tree) -> Artifacts {
+    let path = "/var/lib/k8steps/store/unpacked/helm/helm".to_owned();
+    tree.write(&path, "helm");
+    let members = [("helm".to_owned(), Member { path, sha256: Sha256::of("helm") })].into();
+    let helm = FileArtifact { version: "3.18.4".into(), members };
+    let images = IMAGES.map(|(name, reference)| {
+        let image = ImageArtifact { reference: reference.into(), digest: Sha256::of(name) };
+        (name.to_owned(), image)
+    });
+    let files = [("helm".to_owned(), helm)].into();
+    Artifacts { schema: 1, arch: Arch::Amd64, files, images: images.into() }
+}
+
+fn control_plane() -> ControlPlaneState {
+    ControlPlaneState {
+        schema: 1,
+        version: "1.33.3".into(),
+        local_endpoint: "https://127.0.0.1:6443".into(),
+        endpoint: "https://192.0.2.11:6443".into(),
+        kubeconfig: "/etc/kubernetes/admin.conf".into(),
+        ca_sha256: Sha256::of("ca"),
+        cluster_dns: [10, 233, 0, 3].into(),
+    }
+}
+
+fn cni() -> Cni {
+    Cni {
+        schema: 1,
+        plugin: "flannel".into(),
+        version: "v0.27.3".into(),
+        network: "10.233.64.0/18".into(),
+        subnet: "10.233.64.1/24".into(),
+        mtu: 1450,
+    }
+}
+
+/// What `kapps manifests ARGS` prints, by kind and name.
+fn manifests(tree: &Tree, args: &[&str]) -> BTreeMap<String, Value> {
+    let output = tree.tool().arg("manifests").args(args).assert().code(0).get_output().clone();
+    let yaml = String::from_utf8(output.stdout).unwrap();
+    let objects = kspec::from_yaml_documents(&yaml).unwrap();
+    let all = objects.len();
+    let named: BTreeMap<_, _> = objects
+        .into_iter()
+        .map(|object| {
+            assert!(object["apiVersion"].is_string(), "{object}");
+            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+            let kind = text("/kind").unwrap();
+            let namespace = text("/metadata/namespace").map(|name| format!("{name}/"));
+            let name = text("/metadata/name").unwrap();
+            (format!("{kind} {}{name}", namespace.unwrap_or_default()), object)
+        })
+        .collect();
+    assert_eq!(named.len(), all, "two objects share a name");
+    named
+}
+
+/// The tool refuses with this code and hint, and leaves the tree as it was.
+fn refused(tree: &Tree, args: &[&str], code: &str, hint: &str) {
+    let before = tree.listing();
+    let assert = tree.tool().args(args).assert().code(2);
+    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(said.contains(&format!("error[{code}]")), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)), "{said}");
+    assert_eq!(tree.listing(), before);
+}
+
+#[test]
+fn plan_apply_again_check_and_reset() {
+    let tree = tree("");
+    let before = tree.listing();
+    tree.tool().arg("plan").assert().code(3);
+    assert_eq!(tree.listing(), before, "a plan writes nothing");
+
+    tree.tool().arg("apply").assert().code(0);
+    assert_eq!(tree.read("/usr/local/bin/helm"), "helm");
+    let apps: Apps = serde_json::from_str(&tree.read(Apps::PATH)).unwrap();
+    let names: Vec<_> = apps.apps.keys().collect();
+    assert_eq!(
+        names,
+        [
+            "cluster-roles",
+            "coredns",
+            "dns-autoscaler",
+            "helm",
+            "metrics-server",
+            "node-feature-discovery"
+        ]
+    );
+    assert_eq!(apps.apps["helm"].version, "3.18.4");
+    assert_eq!(apps.apps["coredns"].version, "registry.k8s.io/coredns/coredns:v1.12.0");
+    assert!(apps.apps["coredns"].objects.contains(&"Service kube-system/coredns".to_owned()));
+
+    let applied = tree.listing();
+    let again = tree.tool().arg("apply").assert().code(0);
+    let said = String::from_utf8_lossy(&again.get_output().stderr).into_owned()
+        + &String::from_utf8_lossy(&again.get_output().stdout);
+    assert!(said.contains("nothing to do"), "{said}");
+    assert_eq!(tree.listing(), applied);
+    tree.tool().arg("check").assert().code(0);
+
+    tree.tool().args(["reset", "--yes"]).assert().code(0);
+    assert_eq!(tree.listing(), before);
+}
+
+#[test]
+fn the_completion_is_bash_and_asks_helm_itself() {
+    let tree = tree("");
+    tree.tool().arg("apply").assert().code(0);
+    insta::assert_snapshot!(tree.read("/etc/bash_completion.d/helm.sh"), @r"
+    # Written by kapps: helm's own completion, loaded on first use.
+    _k8steps_load_helm() {
+        source <(helm completion bash) && return 124
+    }
+    complete -o default -F _k8steps_load_helm helm
+    ");
+}
+
+#[test]
+fn everything_is_named_as_kubespray_names_it() {
+    let titles: Vec<_> = manifests(&tree(""), &[]).into_keys().collect();
+    insta::assert_snapshot!(titles.join("\n"), @r"
+    APIService v1beta1.metrics.k8s.io
+    ClusterRole node-feature-discovery
+    ClusterRole node-feature-discovery-gc
+    ClusterRole system:coredns
+    ClusterRole system:dns-autoscaler
+    ClusterRole system:metrics-server
+    ClusterRoleBinding kubespray:system:node
+    ClusterRoleBinding metrics-server:system:auth-delegator
+    ClusterRoleBinding node-feature-discovery
+    ClusterRoleBinding node-feature-discovery-gc
+    ClusterRoleBinding system:coredns
+    ClusterRoleBinding system:dns-autoscaler
+    ClusterRoleBinding system:metrics-server
+    ConfigMap kube-system/coredns
+    ConfigMap node-feature-discovery/node-feature-discovery-master-conf
+    ConfigMap node-feature-discovery/node-feature-discovery-topology-updater-conf
+    ConfigMap node-feature-discovery/node-feature-discovery-worker-conf
+    CustomResourceDefinition nodefeaturegroups.nfd.k8s-sigs.io
+    CustomResourceDefinition nodefeaturerules.nfd.k8s-sigs.io
+    CustomResourceDefinition nodefeatures.nfd.k8s-sigs.io
+    DaemonSet node-feature-discovery/node-feature-discovery-worker
+    Deployment kube-system/coredns
+    Deployment kube-system/dns-autoscaler
+    Deployment kube-system/metrics-server
+    Deployment node-feature-discovery/node-feature-discovery-gc
+    Deployment node-feature-discovery/node-feature-discovery-master
+    Namespace node-feature-discovery
+    PriorityClass k8s-cluster-critical
+    Role node-feature-discovery/node-feature-discovery-worker
+    RoleBinding kube-system/metrics-server-auth-reader
+    RoleBinding node-feature-discovery/node-feature-discovery-worker
+    Service kube-system/coredns
+    Service kube-system/metrics-server
+    Service node-feature-discovery/node-feature-discovery-master
+    ServiceAccount kube-system/coredns
+    ServiceAccount kube-system/dns-autoscaler
+    ServiceAccount kube-system/metrics-server
+    ServiceAccount node-feature-discovery/node-feature-discovery
+    ServiceAccount node-feature-discovery/node-feature-discovery-gc
+    ServiceAccount node-feature-discovery/node-feature-discovery-worker
+    ");
+}
+
+#[test]
+fn an_add_on_that_is_switched_off_is_nowhere() {
+    let tree = tree(
+        "[addons]\nmetrics-server.enabled = false\ncoredns.enabled = false\n\
+         node-feature-discovery.enabled = false\nhelm.enabled = false\n",
+    );
+    let titles: Vec<_> = manifests(&tree, &[]).into_keys().collect();
+    assert_eq!(
+        titles,
+        ["ClusterRoleBinding kubespray:system:node", "PriorityClass k8s-cluster-critical"],
+        "without CoreDNS there is nothing to scale either"
+    );
+    tree.tool().arg("apply").assert().code(0);
+    assert!(!tree.path("/usr/local/bin/helm").exists());
+    assert!(!tree.path("/etc/bash_completion.d").exists());
+    refused(&tree, &["manifests", "coredns"], "addon-unknown", "cluster-roles");
+}
+
+#[test]
+fn images_are_those_of_the_lock_and_pulled_only_when_missing() {
+    let mut used = BTreeSet::new();
+    for (title, object) in manifests(&tree(""), &[]) {
+        let containers = object.pointer("/spec/template/spec/containers");
+        for container in containers.and_then(Value::as_array).into_iter().flatten() {
+            used.insert(container["image"].as_str().unwrap().to_owned());
+            assert_eq!(container["imagePullPolicy"], "IfNotPresent", "{title}");
+        }
+    }
+    assert_eq!(used, IMAGES.map(|(_, reference)| reference.to_owned()).into());
+}
+
+#[test]
+fn dns_has_the_address_that_kubelets_know() {
+    let tree = tree("[network]\ncluster-dns = \"10.233.0.53\"\n");
+    tree.leave(&ControlPlaneState { cluster_dns: [10, 233, 0, 53].into(), ..control_plane() });
+    let all = manifests(&tree, &["coredns"]);
+    assert_eq!(all["Service kube-system/coredns"]["spec"]["clusterIP"], "10.233.0.53");
+    assert_eq!(
+        all["Deployment kube-system/coredns"]["spec"]["template"]["spec"]["dnsPolicy"],
+        "Default"
+    );
+    let replicas = |all: &BTreeMap<String, Value>| {
+        all["Deployment kube-system/coredns"]["spec"].get("replicas").cloned()
+    };
+    assert_eq!(replicas(&all), None, "dns-autoscaler owns it");
+    let alone = self::tree("[addons]\ndns-autoscaler.enabled = false\n");
+    assert_eq!(replicas(&manifests(&alone, &["coredns"])), Some(1.into()));
+}
+
+#[test]
+fn node_feature_discovery_gets_the_flags_of_its_version() {
+    let tree = tree("");
+    let args = |all: &BTreeMap<String, Value>, title: &str| {
+        let container = all[title].pointer("/spec/template/spec/containers/0").unwrap();
+        container["args"].to_string()
+    };
+    let (master, worker) = (
+        "Deployment node-feature-discovery/node-feature-discovery-master",
+        "DaemonSet node-feature-discovery/node-feature-discovery-worker",
+    );
+    let old = manifests(&tree, &["node-feature-discovery"]);
+    assert_eq!(args(&old, master), r#"["-port=8080","-crd-controller=true","-metrics=8081"]"#);
+    assert_eq!(
+        args(&old, worker),
+        r#"["-server=node-feature-discovery-master:8080","-metrics=8081"]"#
+    );
+    let service = "Service node-feature-discovery/node-feature-discovery-master";
+    assert!(old.contains_key(service));
+
+    let mut artifacts = artifacts(&tree);
+    let image = artifacts.images.get_mut("node-feature-discovery").unwrap();
+    image.reference = image.reference.replace("v0.16.4", "v0.17.3");
+    tree.leave(&artifacts);
+    let new = manifests(&tree, &["node-feature-discovery"]);
+    assert_eq!(args(&new, master), r#"["-metrics=8081"]"#);
+    assert_eq!(args(&new, worker), r#"["-metrics=8081"]"#);
+    assert!(!new.contains_key(service));
+}
+
+#[test]
+fn the_programs_run_as_kubespray_runs_them() {
+    let all = manifests(&tree(""), &[]);
+    let container =
+        |title: &str| all[title].pointer("/spec/template/spec/containers/0").unwrap().clone();
+    let coredns = container("Deployment kube-system/coredns");
+    assert_eq!(coredns["args"], json!(["-conf", "/etc/coredns/Corefile"]));
+    assert_eq!(
+        coredns["resources"],
+        json!({ "limits": { "memory": "300Mi" }, "requests": { "cpu": "100m", "memory": "70Mi" } })
+    );
+    assert_eq!(
+        container("Deployment kube-system/dns-autoscaler")["command"][2],
+        "--default-params={\"linear\":{\"preventSinglePointFailure\":false,\
+         \"coresPerReplica\":256,\"nodesPerReplica\":16,\"min\":1}}"
+    );
+    assert_eq!(
+        container("Deployment kube-system/metrics-server")["args"],
+        json!([
+            "--cert-dir=/tmp",
+            "--secure-port=10250",
+            "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
+            "--kubelet-use-node-status-port",
+            "--kubelet-insecure-tls=true",
+            "--metric-resolution=15s",
+        ])
+    );
+    let worker = "DaemonSet node-feature-discovery/node-feature-discovery-worker";
+    let paths: Vec<_> = all[worker]
+        .pointer("/spec/template/spec/volumes")
+        .and_then(Value::as_array)
+        .unwrap()
+        .iter()
+        .filter_map(|volume| volume["hostPath"]["path"].as_str())
+        .collect();
+    assert_eq!(
+        paths.join(" "),
+        "/boot /etc/os-release /sys /usr/lib /lib \
+         /etc/kubernetes/node-feature-discovery/source.d/ \
+         /etc/kubernetes/node-feature-discovery/features.d/"
+    );
+    assert_eq!(all["PriorityClass k8s-cluster-critical"]["value"], 1_000_000_000);
+    assert_eq!(all["APIService v1beta1.metrics.k8s.io"]["spec"]["groupPriorityMinimum"], 100);
+}
+
+#[test]
+fn manifests_are_the_same_every_time() {
+    let tree = tree("");
+    let print = || tree.tool().arg("manifests").assert().code(0).get_output().stdout.clone();
+    let before = tree.listing();
+    assert_eq!(print(), print());
+    assert_eq!(tree.listing(), before);
+}
+
+#[test]
+fn a_missing_input_is_named_with_the_command_that_makes_it() {
+    let tree = Tree::with_cluster(env!("CARGO_BIN_EXE_kapps"), "");
+    tree.write("/run/utmp", "");
+    refused(&tree, &["apply"], "input-missing", "kfetch apply");
+    tree.leave(&artifacts(&tree));
+    refused(&tree, &["apply"], "input-missing", "kcp apply");
+    tree.leave(&control_plane());
+    refused(&tree, &["apply"], "input-missing", "kcni apply");
+    manifests(&tree, &[]); // printing needs no network
+}
+
+#[test]
+fn an_artifact_the_lock_does_not_name_is_named() {
+    for (name, _) in IMAGES {
+        let tree = tree("");
+        let mut artifacts = artifacts(&tree);
+        artifacts.images.remove(name);
+        tree.leave(&artifacts);
+        refused(&tree, &["apply"], "artifact-missing", "artifacts.lock");
+    }
+    let tree = tree("");
+    tree.leave(&Artifacts { files: BTreeMap::new(), ..artifacts(&tree) });
+    refused(&tree, &["plan"], "artifact-missing", "artifacts.lock");
+}
+
+#[test]
+fn a_dns_server_that_is_no_address_is_refused() {
+    let tree = tree("[addons]\nupstream-dns = [\"dns.example\"]\n");
+    refused(&tree, &["apply"], "upstream-dns-invalid", "addons.upstream-dns");
+}
+
+#[test]
+fn help() {
+    let tree = Tree::new(env!("CARGO_BIN_EXE_kapps"));
+    let output = tree.bare().arg("--help").assert().code(0).get_output().clone();
+    let help = String::from_utf8(output.stdout).unwrap();
+    insta::assert_snapshot!(help.split("\nShared options:").next().unwrap(), @r"
+    Install what runs on top of the cluster
+
+    CoreDNS, dns-autoscaler, metrics-server, Node Feature Discovery and helm, each
+    switched on or off in [addons] of cluster.toml, and the roles and priority class
+    that they and the nodes rely on. Waits until all of it works.
+
+    Reads cluster.toml, artifacts.json, control-plane.json and cni.json; leaves
+    apps.json.
+
+    Example: show what would be applied to the cluster for CoreDNS, then do it all
+
+        kapps manifests coredns
+        kapps apply
+
+    Usage: kapps [OPTIONS] <COMMAND>
+
+    Commands:
+      plan       Show what apply would change; exits 3 when there is something
+      apply      Make it so; a second run changes nothing
+      check      Is it still so, and does it work? Exits 3 when it drifted, 1 when
+                 it does not work
+      reset      Put back exactly what apply changed
+      manifests  Print the manifests as YAML, for `kubectl apply -f -`
+      help       Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help
+              Print help (see a summary with '-h')
+
+      -V, --version
+              Print version
+    ");
+}
