@@ -58,8 +58,13 @@ pub enum Thing {
     Mounts(PathBuf),
     /// A certificate authority the machine trusts, by its file.
     TrustAnchor(PathBuf),
-    /// Objects in the cluster, as the manifest that makes them.
-    Objects(String),
+    /// Objects in the cluster.
+    Objects {
+        /// What they are together, e.g. `coredns`.
+        name: String,
+        /// What makes them.
+        manifest: String,
+    },
 }
 
 /// How a [`Thing`] was. Serialised into the journal.
@@ -144,6 +149,7 @@ pub(crate) enum Original {
         path: PathBuf,
     },
     Objects {
+        name: String,
         manifest: Sha256,
     },
 }
@@ -203,8 +209,8 @@ impl Original {
             Thing::Cgroup(path) => Self::Cgroup { path: path.clone() },
             Thing::Mounts(path) => Self::Mounts { path: path.clone() },
             Thing::TrustAnchor(path) => Self::AbsentAnchor { path: path.clone() },
-            Thing::Objects(manifest) => {
-                Self::Objects { manifest: blobs.keep(manifest.as_bytes())? }
+            Thing::Objects { name, manifest } => {
+                Self::Objects { name: name.clone(), manifest: blobs.keep(manifest.as_bytes())? }
             }
         }))
     }
@@ -234,7 +240,9 @@ impl Original {
             Self::Cgroup { path } => format!("control group {path}"),
             Self::Mounts { path } => format!("mounts below {}", path.display()),
             Self::AbsentAnchor { path } => format!("trust in {}", path.display()),
-            Self::Objects { manifest } => format!("cluster objects {}", manifest.short()),
+            Self::Objects { name, manifest } => {
+                format!("{name} from the cluster ({})", manifest.short())
+            }
         }
     }
 
@@ -306,7 +314,7 @@ impl Original {
             Self::Cgroup { path } => return steps::cgroup::remove(path),
             Self::Mounts { path } => steps::containers::unmount_below(&host.path(path))?,
             Self::AbsentAnchor { path } => steps::trust::remove(host, path)?,
-            Self::Objects { manifest } => {
+            Self::Objects { manifest, .. } => {
                 return steps::manifest::delete(host, &blobs.get(*manifest)?);
             }
         }

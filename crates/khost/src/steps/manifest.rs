@@ -109,7 +109,7 @@ impl Step for Manifest {
 
     fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
         let mut things = self.causes.clone(); // first: reset walks backwards
-        things.push(Thing::Objects(self.list()));
+        things.push(Thing::Objects { name: self.name.clone(), manifest: self.list() });
         Ok(things)
     }
 
