@@ -1,0 +1,194 @@
+//! Where a file or image is asked for, and in which order.
+
+use std::time::Duration;
+
+use khost::{Error, Result};
+use kspec::{
+    Cluster, LockedFile,
+    cluster::{Download, Registry},
+};
+use url::{Position, Url};
+
+use crate::wanted::Wanted;
+
+/// `[download]` and `[[containerd.registry]]` of the cluster description.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    mirrors: Vec<Url>,
+    registries: Vec<Registry>,
+    download: Download,
+}
+
+/// One host that serves images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RegistryHost {
+    /// `HOST` or `HOST:PORT`.
+    pub(crate) authority: String,
+    /// HTTP without TLS.
+    pub(crate) plain: bool,
+    /// Any certificate will do.
+    pub(crate) skip_verify: bool,
+}
+
+impl RegistryHost {
+    /// `http://HOST` or `https://HOST`.
+    pub(crate) fn base(&self) -> String {
+        format!("{}://{}", if self.plain { "http" } else { "https" }, self.authority)
+    }
+}
+
+impl Sources {
+    pub(crate) fn new(cluster: &Cluster) -> Result<Self> {
+        let download = cluster.download.clone();
+        let mirrors = download
+            .mirrors
+            .iter()
+            .map(|mirror| http_url(mirror, "download.mirrors of cluster.toml"))
+            .collect::<Result<_>>()?;
+        Ok(Self { mirrors, registries: cluster.containerd.registries.clone(), download })
+    }
+
+    /// Refuse what cannot be asked for, before the first byte is fetched.
+    pub(crate) fn check(&self, wanted: &Wanted) -> Result<()> {
+        for file in &wanted.files {
+            self.urls(file)?;
+        }
+        wanted.images.iter().try_for_each(|image| self.hosts(&image.reference.registry).map(drop))
+    }
+
+    pub(crate) fn parallel(&self) -> usize {
+        usize::from(self.download.parallel.max(1))
+    }
+
+    pub(crate) fn attempts(&self) -> u8 {
+        self.download.attempts.max(1)
+    }
+
+    /// How long no byte may come.
+    pub(crate) fn stall(&self) -> Duration {
+        Duration::from_secs(self.download.stall_seconds.max(1))
+    }
+
+    /// The addresses of `file`: every mirror, then upstream.
+    pub(crate) fn urls(&self, file: &LockedFile) -> Result<Vec<String>> {
+        let upstream = http_url(&file.url, &format!("url of `{}` in artifacts.lock", file.name))?;
+        let host = &upstream[Position::BeforeHost..Position::AfterPort];
+        let path = &upstream[Position::BeforePath..Position::AfterQuery];
+        let mut urls: Vec<_> = self
+            .mirrors
+            .iter()
+            .map(|mirror| format!("{}/{host}{path}", mirror.as_str().trim_end_matches('/')))
+            .collect();
+        if !self.download.mirrors_only {
+            urls.push(upstream.to_string());
+        }
+        Ok(urls)
+    }
+
+    /// The hosts that serve `registry`: those of its section, then the registry itself.
+    pub(crate) fn hosts(&self, registry: &str) -> Result<Vec<RegistryHost>> {
+        let section = self.registries.iter().find(|section| section.prefix == registry);
+        let mut hosts = Vec::new();
+        for host in section.map(|section| section.hosts.as_slice()).unwrap_or_default() {
+            hosts.push(registry_host(&host.url, host.skip_verify)?);
+        }
+        if !self.download.mirrors_only {
+            let server = section.and_then(|section| section.server.as_deref());
+            // Docker's images have a name of their own for the host that serves them.
+            let server = match server {
+                None if registry == "docker.io" => "https://registry-1.docker.io",
+                None => &format!("https://{registry}"),
+                Some(server) => server,
+            };
+            hosts.push(registry_host(server, false)?);
+        }
+        Ok(hosts)
+    }
+}
+
+fn registry_host(address: &str, skip_verify: bool) -> Result<RegistryHost> {
+    let place = "url of a [[containerd.registry]] host of cluster.toml";
+    let url = http_url(address, place)?;
+    if url.path() != "/" {
+        return Err(Error::input("address-invalid", format!("`{address}` has a path"))
+            .hint(format!("leave only scheme, host and port in the {place}")));
+    }
+    Ok(RegistryHost {
+        authority: url[Position::BeforeHost..Position::AfterPort].to_owned(),
+        plain: url.scheme() == "http",
+        skip_verify,
+    })
+}
+
+fn http_url(address: &str, place: &str) -> Result<Url> {
+    let invalid = || {
+        Error::input("address-invalid", format!("`{address}` is not an address to fetch from"))
+            .hint(format!("correct the {place}: it begins with http:// or https://"))
+    };
+    let url = Url::parse(address).map_err(|error| invalid().because(error))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(invalid());
+    }
+    if url.password().is_some() {
+        let what = format!("the {place} for `{}` holds a password", &url[Position::BeforeHost..]);
+        return Err(Error::input("password-in-address", what)
+            .because("addresses are shown in messages and logs")
+            .hint("use a mirror that needs none"));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use kspec::{Cluster, Lock};
+
+    use super::Sources;
+
+    fn sources(download: &str) -> Sources {
+        let node = "[[node]]\nname = 'n'\naddress = '192.0.2.1'\nroles = ['control-plane','etcd']";
+        Sources::new(&Cluster::parse(&format!("schema = 1\n{download}\n{node}")).unwrap()).unwrap()
+    }
+
+    fn urls(download: &str, url: &str) -> Vec<String> {
+        let lock = format!(
+            "schema = 1\n[[file]]\nname = 'x'\nversion = '1'\narch = 'amd64'\nurl = '{url}'\n\
+             sha256 = '{}'",
+            "0".repeat(64)
+        );
+        sources(download).urls(&Lock::parse(&lock).unwrap().files[0]).unwrap()
+    }
+
+    fn hosts(download: &str, registry: &str) -> Vec<String> {
+        let hosts = sources(download).hosts(registry).unwrap();
+        hosts.iter().map(super::RegistryHost::base).collect()
+    }
+
+    #[test]
+    fn mirrors_come_first_and_keep_host_and_path() {
+        let two = "[download]\nmirrors = ['http://10.0.0.1:8080', 'https://m.example/k/']";
+        assert_eq!(
+            urls(two, "https://dl.k8s.io:444/release/v1/kubelet?x=1#f"),
+            [
+                "http://10.0.0.1:8080/dl.k8s.io:444/release/v1/kubelet?x=1",
+                "https://m.example/k/dl.k8s.io:444/release/v1/kubelet?x=1",
+                "https://dl.k8s.io:444/release/v1/kubelet?x=1#f",
+            ]
+        );
+        let only = format!("{two}\nmirrors-only = true");
+        assert_eq!(urls(&only, "https://h/f").len(), 2);
+    }
+
+    #[test]
+    fn registry_hosts_come_before_the_registry() {
+        let section = "[[containerd.registry]]\nprefix = 'docker.io'\n\
+                       [[containerd.registry.host]]\nurl = 'http://10.0.0.1:5000'\n";
+        assert_eq!(
+            hosts(section, "docker.io"),
+            ["http://10.0.0.1:5000", "https://registry-1.docker.io"]
+        );
+        assert_eq!(hosts(section, "registry.k8s.io"), ["https://registry.k8s.io"]);
+        let only = format!("[download]\nmirrors-only = true\n{section}");
+        assert_eq!(hosts(&only, "docker.io"), ["http://10.0.0.1:5000"]);
+        assert!(hosts(&only, "registry.k8s.io").is_empty());
+    }
+}

@@ -1,0 +1,232 @@
+//! Images, from a registry on this machine.
+
+use std::{fs, path::Path};
+
+use kspec::{Sha256, state::Artifacts};
+use ktest::Tree;
+use serde_json::{Value, json};
+
+use crate::{
+    Lock, RECORD, STORE, blob, download, run, served_by,
+    server::{Answer, Server},
+    this_arch, tree,
+};
+
+fn own(digests: [Sha256; 2]) -> Sha256 {
+    digests[usize::from(this_arch().as_str() == "arm64")]
+}
+
+fn recorded(tree: &Tree, name: &str) -> Sha256 {
+    let record: Artifacts = serde_json::from_str(&tree.read(RECORD)).unwrap();
+    record.images[name].digest
+}
+
+fn index(tree: &Tree) -> Value {
+    serde_json::from_str(&tree.read(&format!("{STORE}/index.json"))).unwrap()
+}
+
+#[test]
+fn a_tag_is_trusted_on_first_use_and_then_stays() {
+    let server = Server::start();
+    let first = own(server.image("team/app:1", &["base", "app one"]));
+    let tree = tree(&served_by(&server), &Lock::new().image("app", "r.example/team/app:1").0);
+
+    let (stdout, _) = run(&tree, &["plan"], 3);
+    assert!(stdout.contains("~ fetch image r.example/team/app:1 (not pinned)\n"), "{stdout}");
+    let (_, stderr) = run(&tree, &["apply"], 0);
+    assert_eq!(stderr.matches("not pinned, taking").count(), 1, "{stderr}");
+    assert_eq!(recorded(&tree, "app"), first);
+    let entry = &index(&tree)["manifests"][0];
+    assert_eq!(entry["digest"], json!(first));
+    assert_eq!(entry["platform"], json!({ "architecture": this_arch().as_str(), "os": "linux" }));
+    for key in ["org.opencontainers.image.ref.name", "io.containerd.image.name"] {
+        assert_eq!(entry["annotations"][key], "r.example/team/app:1");
+    }
+    assert!(blob(&tree, b"base").exists() && blob(&tree, b"app one").exists());
+
+    let second = own(server.image("team/app:1", &["base", "app two"]));
+    assert_ne!(first, second);
+    server.requests();
+    let (_, stderr) = run(&tree, &["apply"], 0);
+    assert_eq!(stderr, "kfetch: nothing to do\n");
+    assert_eq!(server.requests(), []);
+
+    fs::rename(tree.path(STORE), tree.path("/run/elsewhere")).unwrap();
+    let (_, stderr) = run(&tree, &["apply"], 0);
+    assert!(!stderr.contains("not pinned"), "{stderr}");
+    assert_eq!(recorded(&tree, "app"), first, "the digest was forgotten with the store");
+
+    fs::rename(tree.path(RECORD), tree.path("/run/record")).unwrap();
+    server.requests();
+    run(&tree, &["apply"], 0);
+    assert_eq!(recorded(&tree, "app"), first, "the digest was forgotten with the record");
+    assert_eq!(server.requests(), []);
+}
+
+#[test]
+fn a_pinned_image_is_asked_for_by_its_digest() {
+    let server = Server::start();
+    let old = own(server.image("app:1", &["one"]));
+    server.image("app:1", &["two"]);
+    let lock = Lock::new().image("app", "r.example/app:1");
+    let tree = tree(&served_by(&server), &lock.clone().pinned(old).0);
+    run(&tree, &["apply"], 0);
+    assert_eq!(recorded(&tree, "app"), old);
+    let tag = |path: &str| path.ends_with("/manifests/1");
+    assert!(!server.requests().iter().any(|request| tag(&request.path)), "the tag was asked for");
+
+    let new = own(server.image("app:1", &["three"]));
+    tree.write("/etc/k8steps/artifacts.lock", &lock.pinned(new).0);
+    run(&tree, &["apply"], 0);
+    assert_eq!(recorded(&tree, "app"), new);
+    assert_eq!(index(&tree)["manifests"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_manifest_with_another_digest() {
+    let server = Server::start();
+    server.image("app:1", &["one"]);
+    let pinned = Sha256::of("what it should be");
+    server.serve(&format!("/v2/app/manifests/{pinned}"), Answer::Bytes(b"{}".into()));
+    let lock = Lock::new().image("app", "r.example/app:1").pinned(pinned);
+    let tree = tree(&served_by(&server), &lock.0);
+    let (_, stderr) = run(&tree, &["apply"], 1);
+    let url = format!("{}/v2/app/manifests/{pinned}", server.url());
+    let found = Sha256::of("{}");
+    assert!(
+        stderr.contains(&format!("error[digest-mismatch]: `{url}` is {found}, not {pinned}")),
+        "{stderr}"
+    );
+    assert_eq!(index(&tree)["manifests"], json!([]));
+}
+
+#[test]
+fn a_layer_with_other_bytes() {
+    let server = Server::start();
+    server.image("app:1", &["one"]);
+    let layer = format!("/v2/app/blobs/{}", Sha256::of("one"));
+    server.serve(&layer, Answer::Bytes(b"two".into()));
+    let tree = tree(&served_by(&server), &Lock::new().image("app", "r.example/app:1").0);
+    let (_, stderr) = run(&tree, &["apply"], 1);
+    assert!(stderr.contains(&format!("error[digest-mismatch]: `{}{layer}`", server.url())));
+    assert!(!blob(&tree, b"one").exists());
+    assert_eq!(index(&tree)["manifests"], json!([]), "half an image is named");
+}
+
+#[test]
+fn an_image_for_another_architecture() {
+    let server = Server::start();
+    let [amd64, arm64] = server.image("app:1", &["one"]);
+    let foreign = if own([amd64, arm64]) == amd64 { arm64 } else { amd64 };
+    let lock = Lock::new().image("app", "r.example/app:1").pinned(foreign);
+    let tree = tree(&served_by(&server), &lock.0);
+    let (_, stderr) = run(&tree, &["apply"], 1);
+    assert!(stderr.contains("error[wrong-architecture]: `r.example/app:1` is not for"), "{stderr}");
+    assert_eq!(index(&tree)["manifests"], json!([]));
+}
+
+#[test]
+fn a_shared_layer_is_fetched_once_and_a_cut_one_goes_on() {
+    let (server, base) = (Server::start(), "b".repeat(100_000));
+    let layer = |repository: &str| format!("/v2/{repository}/blobs/{}", Sha256::of(&base));
+    server.image("one:1", &[&base, "one"]);
+    server.image("two:1", &[&base, "two"]);
+    for repository in ["one", "two"] {
+        server.serve(&layer(repository), Answer::Cut(50_000, base.clone().into()));
+    }
+    let lock = Lock::new().image("one", "r.example/one:1").image("two", "r.example/two:1");
+    let tree = tree(&served_by(&server), &lock.0);
+    run(&tree, &["apply"], 0);
+    let requests = server.requests();
+    let of_base: Vec<_> = requests
+        .iter()
+        .filter(|request| [layer("one"), layer("two")].contains(&request.path))
+        .map(|request| request.range.as_deref())
+        .collect();
+    assert_eq!(of_base, [None, Some("bytes=50000-")]);
+    assert_eq!(fs::read(blob(&tree, base.as_bytes())).unwrap(), base.as_bytes());
+}
+
+#[test]
+fn a_missing_layer_is_fetched_again_alone() {
+    let server = Server::start();
+    server.image("app:1", &["one", "two"]);
+    let tree = tree(&served_by(&server), &Lock::new().image("app", "r.example/app:1").0);
+    run(&tree, &["apply"], 0);
+    let applied = tree.listing();
+    let run_dir = tree.path("/run/user");
+    fs::rename(blob(&tree, b"two"), run_dir).unwrap();
+    server.requests();
+
+    let (stdout, _) = run(&tree, &["plan"], 3);
+    assert_eq!(stdout.matches("~ ").count(), 1, "{stdout}");
+    run(&tree, &["apply"], 0);
+    let blobs = |path: &str| path.contains("/blobs/");
+    assert_eq!(server.requests().iter().filter(|request| blobs(&request.path)).count(), 1);
+    tree.write("/run/user", "");
+    assert_eq!(tree.listing(), applied);
+}
+
+#[test]
+fn the_second_host_serves_what_the_first_cannot() {
+    let server = Server::start();
+    let digest = own(server.image("app:1", &["one"]));
+    let hosts = [Server::down(), server.url()]
+        .map(|url| format!("[[containerd.registry.host]]\nurl = \"{url}\"\n"));
+    let extra = download("mirrors-only = true")
+        + "[[containerd.registry]]\nprefix = \"r.example\"\n"
+        + &hosts.concat();
+    let tree = tree(&extra, &Lock::new().image("app", "r.example/app:1").0);
+    run(&tree, &["apply"], 0);
+    assert_eq!(recorded(&tree, "app"), digest);
+}
+
+#[test]
+fn a_registry_that_wants_a_token_is_given_one() {
+    let server = Server::start();
+    server.image("app:1", &["one"]);
+    server.serve("/token", Answer::Bytes(br#"{"token":"open-sesame"}"#.into()));
+    server.serve("/v2/", Answer::Private(Vec::new()));
+    let layer = format!("/v2/app/blobs/{}", Sha256::of("one"));
+    server.serve(&layer, Answer::Private(b"one".into()));
+    let tree = tree(&served_by(&server), &Lock::new().image("app", "r.example/app:1").0);
+    run(&tree, &["apply"], 0);
+    assert!(blob(&tree, b"one").exists());
+}
+
+#[test]
+fn lock_writes_what_the_tags_mean() {
+    let server = Server::start();
+    let [amd64, arm64] = server.image("app:1", &["one"]);
+    let lock = format!("# mine\n{}# end\n", Lock::new().image("app", "r.example/app:1").0);
+    let tree = tree(&served_by(&server), &lock);
+
+    let (_, stderr) = run(&tree, &["lock"], 0);
+    assert!(
+        stderr.contains("kfetch: r.example/app:1 for amd64: not pinned -> sha256:"),
+        "{stderr}"
+    );
+    let written = tree.read("/etc/k8steps/artifacts.lock");
+    let line = format!("digest = {{ amd64 = \"{amd64}\", arm64 = \"{arm64}\" }}\n# end\n");
+    assert_eq!(written, lock.replace("# end\n", &line));
+    assert!(!Path::new(&tree.path(STORE)).exists(), "lock fetched something");
+
+    let (_, stderr) = run(&tree, &["lock"], 0);
+    assert_eq!(stderr, "kfetch: nothing to do\n");
+    let (_, stderr) = run(&tree, &["apply"], 0);
+    assert!(!stderr.contains("not pinned"), "{stderr}");
+    assert_eq!(recorded(&tree, "app"), own([amd64, arm64]));
+}
+
+#[test]
+fn lock_writes_nothing_when_a_registry_is_silent() {
+    let server = Server::start();
+    server.image("app:1", &["one"]);
+    let lock = Lock::new().image("app", "r.example/app:1").image("gone", "r.example/gone:1");
+    let tree = tree(&served_by(&server), &lock.0);
+    let before = tree.listing();
+    let (_, stderr) = run(&tree, &["lock"], 1);
+    assert!(stderr.contains("error[mirror-down]: cannot fetch image r.example/gone:1"), "{stderr}");
+    assert!(stderr.contains("/v2/gone/manifests/1: HTTP 404"), "{stderr}");
+    assert_eq!(tree.listing(), before);
+}
