@@ -19,10 +19,15 @@ const PHASES: [&str; 8] = ["kprep", "kfetch", "kpki", "ketcd", "knode", "kcp", "
 struct Lab;
 
 impl Lab {
-    fn run(args: &[&str]) -> Output {
+    fn command(args: &[&str]) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let lab = root.join("tests/lab").join(args[0]);
-        Command::new(lab).args(&args[1..]).env("LAB", "k8stest").output().unwrap()
+        let mut command = Command::new(root.join("tests/lab").join(args[0]));
+        command.args(&args[1..]).env("LAB", "k8stest");
+        command
+    }
+
+    fn run(args: &[&str]) -> Output {
+        Self::command(args).output().unwrap()
     }
 
     /// Run, and show everything it said when it fails.
@@ -35,6 +40,12 @@ impl Lab {
         assert!(output.status.success(), "{args:?} ({}):\n{stdout}\n{stderr}", output.status);
         eprintln!("{took:6.1} s  {}", args.join(" "));
         stdout.into_owned() + &stderr
+    }
+
+    /// Run something that may take half an hour: what it says is seen while it works.
+    fn watch(args: &[&str]) {
+        let status = Self::command(args).status().unwrap();
+        assert!(status.success(), "{args:?} ({status})");
     }
 
     /// A command in the node: exit code and everything it said.
@@ -72,7 +83,7 @@ const STATE: &str = "cd / && find etc/k8steps etc/kubernetes etc/ssl/etcd etc/et
 fn a_node_lives_and_dies_and_lives_again() {
     let _lab = Lab;
     Lab::must(&["lab", "down"]); // what an interrupted run left
-    Lab::must(&["lab", "up", NODE]);
+    Lab::watch(&["lab", "up", NODE]);
     Lab::must(&["install", NODE]);
 
     Lab::node_must("make -C /root/k8steps up");

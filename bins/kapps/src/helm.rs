@@ -1,21 +1,16 @@
 //! The helm program (kubespray: `kubernetes-apps/helm`).
 
 use khost::{
-    Result,
+    Result, artifacts,
     steps::{file::File, program::Program},
 };
 use kspec::state::{App, Artifacts};
 
-use crate::image;
-
 /// `/usr/local/bin/helm`, and what `apps.json` says of it.
-pub(crate) fn program(artifacts: &Artifacts) -> Result<(Program, App)> {
-    let file = artifacts.files.get("helm");
-    let (file, member) = file
-        .and_then(|file| Some((file, file.members.get("helm")?)))
-        .ok_or_else(|| image::missing("helm"))?;
-    let app = App { version: file.version.clone(), objects: Vec::new() };
-    Ok((Program::new("helm", member), app))
+pub(crate) fn program(store: &Artifacts) -> Result<(Program, App)> {
+    let version = artifacts::file(store, "helm")?.version.clone();
+    let program = Program::new("helm", artifacts::program(store, "helm")?);
+    Ok((program, App { version, objects: Vec::new() }))
 }
 
 /// bash completes helm. helm prints the real script itself; it is asked for on the first use of

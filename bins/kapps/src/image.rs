@@ -1,12 +1,11 @@
 //! Images as kfetch has them.
 
-use khost::{Error, Result};
+use khost::Result;
 use kspec::state::Artifacts;
 
 /// The reference of the image that the lock calls `name`.
 pub(crate) fn reference<'a>(artifacts: &'a Artifacts, name: &str) -> Result<&'a str> {
-    let image = artifacts.images.get(name).ok_or_else(|| missing(name))?;
-    Ok(&image.reference)
+    Ok(&khost::artifacts::image(artifacts, name)?.reference)
 }
 
 /// The tag of a reference: `v1.12.0`. Empty when it has none.
@@ -14,14 +13,6 @@ pub(crate) fn tag(reference: &str) -> &str {
     let reference = reference.split('@').next().unwrap_or(reference);
     let name = reference.rsplit('/').next().unwrap_or(reference);
     name.split_once(':').map_or("", |(_, tag)| tag)
-}
-
-/// The error for an artifact that the lock does not name.
-pub(crate) fn missing(name: &str) -> Error {
-    Error::input("artifact-missing", format!("artifacts.json has no `{name}`")).hint(
-        "name it in artifacts.lock (`make install` puts a complete one there), \
-         then run `kfetch apply`",
-    )
 }
 
 #[cfg(test)]

@@ -3,12 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kspec::{
-    Arch, Sha256,
-    state::{
-        Apps, Artifacts, Cni, ControlPlaneState, FileArtifact, ImageArtifact, Member, State as _,
-    },
-};
+use kspec::state::{Apps, Artifacts, Cni, ControlPlaneState, State as _};
 use ktest::Tree;
 use serde_json::{Value, json};
 
@@ -25,36 +20,15 @@ const IMAGES: [(&str, &str); 4] = [
 /// A tree in which everything kapps reads is there.
 fn tree(extra: &str) -> Tree {
     let tree = Tree::with_cluster(env!("CARGO_BIN_EXE_kapps"), extra);
-    tree.write("/run/utmp", ""); // every machine has a /run
     tree.leave(&artifacts(&tree));
-    tree.leave(&control_plane());
+    tree.leave(&ktest::control_plane());
     tree.leave(&cni());
     tree
 }
 
 fn artifacts(tree: &Tree) -> Artifacts {
-    let path = "/var/lib/k8steps/store/unpacked/helm/helm".to_owned();
-    tree.write(&path, "helm");
-    let members = [("helm".to_owned(), Member { path, sha256: Sha256::of("helm") })].into();
-    let helm = FileArtifact { version: "3.18.4".into(), members };
-    let images = IMAGES.map(|(name, reference)| {
-        let image = ImageArtifact { reference: reference.into(), digest: Sha256::of(name) };
-        (name.to_owned(), image)
-    });
-    let files = [("helm".to_owned(), helm)].into();
-    Artifacts { schema: 1, arch: Arch::Amd64, files, images: images.into() }
-}
-
-fn control_plane() -> ControlPlaneState {
-    ControlPlaneState {
-        schema: 1,
-        version: "1.33.3".into(),
-        local_endpoint: "https://127.0.0.1:6443".into(),
-        endpoint: "https://192.0.2.11:6443".into(),
-        kubeconfig: "/etc/kubernetes/admin.conf".into(),
-        ca_sha256: Sha256::of("ca"),
-        cluster_dns: [10, 233, 0, 3].into(),
-    }
+    let images = IMAGES.map(|(name, reference)| ktest::image(name, reference));
+    ktest::artifacts([tree.store("helm", "3.18.4", &["helm"])], images)
 }
 
 fn cni() -> Cni {
@@ -70,8 +44,7 @@ fn cni() -> Cni {
 
 /// What `kapps manifests ARGS` prints, by kind and name.
 fn manifests(tree: &Tree, args: &[&str]) -> BTreeMap<String, Value> {
-    let output = tree.tool().arg("manifests").args(args).assert().code(0).get_output().clone();
-    let yaml = String::from_utf8(output.stdout).unwrap();
+    let (yaml, _) = tree.run(&[&["manifests"][..], args].concat(), 0);
     let objects = kspec::from_yaml_documents(&yaml).unwrap();
     let all = objects.len();
     let named: BTreeMap<_, _> = objects
@@ -89,58 +62,34 @@ fn manifests(tree: &Tree, args: &[&str]) -> BTreeMap<String, Value> {
     named
 }
 
-/// The tool refuses with this code and hint, and leaves the tree as it was.
-fn refused(tree: &Tree, args: &[&str], code: &str, hint: &str) {
-    let before = tree.listing();
-    let assert = tree.tool().args(args).assert().code(2);
-    let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-    assert!(said.contains(&format!("error[{code}]")), "{said}");
-    assert!(said.lines().any(|line| line.starts_with("hint: ") && line.contains(hint)), "{said}");
-    assert_eq!(tree.listing(), before);
-}
-
 #[test]
 fn plan_apply_again_check_and_reset() {
     let tree = tree("");
-    let before = tree.listing();
-    tree.tool().arg("plan").assert().code(3);
-    assert_eq!(tree.listing(), before, "a plan writes nothing");
-
-    tree.tool().arg("apply").assert().code(0);
-    assert_eq!(tree.read("/usr/local/bin/helm"), "helm");
-    let apps: Apps = serde_json::from_str(&tree.read(Apps::PATH)).unwrap();
-    let names: Vec<_> = apps.apps.keys().collect();
-    assert_eq!(
-        names,
-        [
-            "cluster-roles",
-            "coredns",
-            "dns-autoscaler",
-            "helm",
-            "metrics-server",
-            "node-feature-discovery"
-        ]
-    );
-    assert_eq!(apps.apps["helm"].version, "3.18.4");
-    assert_eq!(apps.apps["coredns"].version, "registry.k8s.io/coredns/coredns:v1.12.0");
-    assert!(apps.apps["coredns"].objects.contains(&"Service kube-system/coredns".to_owned()));
-
-    let applied = tree.listing();
-    let again = tree.tool().arg("apply").assert().code(0);
-    let said = String::from_utf8_lossy(&again.get_output().stderr).into_owned()
-        + &String::from_utf8_lossy(&again.get_output().stdout);
-    assert!(said.contains("nothing to do"), "{said}");
-    assert_eq!(tree.listing(), applied);
-    tree.tool().arg("check").assert().code(0);
-
-    tree.tool().args(["reset", "--yes"]).assert().code(0);
-    assert_eq!(tree.listing(), before);
+    tree.lives_through_its_phase(|| {
+        assert_eq!(tree.read("/usr/local/bin/helm"), "the helm");
+        let apps: Apps = serde_json::from_str(&tree.read(Apps::PATH)).unwrap();
+        let names: Vec<_> = apps.apps.keys().collect();
+        assert_eq!(
+            names,
+            [
+                "cluster-roles",
+                "coredns",
+                "dns-autoscaler",
+                "helm",
+                "metrics-server",
+                "node-feature-discovery"
+            ]
+        );
+        assert_eq!(apps.apps["helm"].version, "3.18.4");
+        assert_eq!(apps.apps["coredns"].version, "registry.k8s.io/coredns/coredns:v1.12.0");
+        assert!(apps.apps["coredns"].objects.contains(&"Service kube-system/coredns".to_owned()));
+    });
 }
 
 #[test]
 fn the_completion_is_bash_and_asks_helm_itself() {
     let tree = tree("");
-    tree.tool().arg("apply").assert().code(0);
+    tree.run(&["apply"], 0);
     insta::assert_snapshot!(tree.read("/etc/bash_completion.d/helm.sh"), @r"
     # Written by kapps: helm's own completion, loaded on first use.
     _k8steps_load_helm() {
@@ -209,10 +158,10 @@ fn an_add_on_that_is_switched_off_is_nowhere() {
         ["ClusterRoleBinding kubespray:system:node", "PriorityClass k8s-cluster-critical"],
         "without CoreDNS there is nothing to scale either"
     );
-    tree.tool().arg("apply").assert().code(0);
+    tree.run(&["apply"], 0);
     assert!(!tree.path("/usr/local/bin/helm").exists());
     assert!(!tree.path("/etc/bash_completion.d").exists());
-    refused(&tree, &["manifests", "coredns"], "addon-unknown", "cluster-roles");
+    tree.refuses(&["manifests", "coredns"], 2, "addon-unknown", "choose one of: cluster-roles");
 }
 
 #[test]
@@ -231,7 +180,10 @@ fn images_are_those_of_the_lock_and_pulled_only_when_missing() {
 #[test]
 fn dns_has_the_address_that_kubelets_know() {
     let tree = tree("[network]\ncluster-dns = \"10.233.0.53\"\n");
-    tree.leave(&ControlPlaneState { cluster_dns: [10, 233, 0, 53].into(), ..control_plane() });
+    tree.leave(&ControlPlaneState {
+        cluster_dns: [10, 233, 0, 53].into(),
+        ..ktest::control_plane()
+    });
     let all = manifests(&tree, &["coredns"]);
     assert_eq!(all["Service kube-system/coredns"]["spec"]["clusterIP"], "10.233.0.53");
     assert_eq!(
@@ -324,7 +276,7 @@ fn the_programs_run_as_kubespray_runs_them() {
 #[test]
 fn manifests_are_the_same_every_time() {
     let tree = tree("");
-    let print = || tree.tool().arg("manifests").assert().code(0).get_output().stdout.clone();
+    let print = || tree.run(&["manifests"], 0).0;
     let before = tree.listing();
     assert_eq!(print(), print());
     assert_eq!(tree.listing(), before);
@@ -333,12 +285,11 @@ fn manifests_are_the_same_every_time() {
 #[test]
 fn a_missing_input_is_named_with_the_command_that_makes_it() {
     let tree = Tree::with_cluster(env!("CARGO_BIN_EXE_kapps"), "");
-    tree.write("/run/utmp", "");
-    refused(&tree, &["apply"], "input-missing", "kfetch apply");
+    tree.refuses(&["apply"], 2, "input-missing", "run `kfetch apply`");
     tree.leave(&artifacts(&tree));
-    refused(&tree, &["apply"], "input-missing", "kcp apply");
-    tree.leave(&control_plane());
-    refused(&tree, &["apply"], "input-missing", "kcni apply");
+    tree.refuses(&["apply"], 2, "input-missing", "run `kcp apply`");
+    tree.leave(&ktest::control_plane());
+    tree.refuses(&["apply"], 2, "input-missing", "run `kcni apply`");
     manifests(&tree, &[]); // printing needs no network
 }
 
@@ -349,24 +300,27 @@ fn an_artifact_the_lock_does_not_name_is_named() {
         let mut artifacts = artifacts(&tree);
         artifacts.images.remove(name);
         tree.leave(&artifacts);
-        refused(&tree, &["apply"], "artifact-missing", "artifacts.lock");
+        tree.refuses(&["apply"], 2, "artifact-missing", "name it in artifacts.lock");
     }
     let tree = tree("");
     tree.leave(&Artifacts { files: BTreeMap::new(), ..artifacts(&tree) });
-    refused(&tree, &["plan"], "artifact-missing", "artifacts.lock");
+    tree.refuses(&["plan"], 2, "artifact-missing", "name it in artifacts.lock");
 }
 
 #[test]
 fn a_dns_server_that_is_no_address_is_refused() {
     let tree = tree("[addons]\nupstream-dns = [\"dns.example\"]\n");
-    refused(&tree, &["apply"], "upstream-dns-invalid", "addons.upstream-dns");
+    tree.refuses(
+        &["apply"],
+        2,
+        "upstream-dns-invalid",
+        "write addresses into `addons.upstream-dns`",
+    );
 }
 
 #[test]
 fn help() {
-    let tree = Tree::new(env!("CARGO_BIN_EXE_kapps"));
-    let output = tree.bare().arg("--help").assert().code(0).get_output().clone();
-    let help = String::from_utf8(output.stdout).unwrap();
+    let help = Tree::new(env!("CARGO_BIN_EXE_kapps")).help();
     insta::assert_snapshot!(help.split("\nShared options:").next().unwrap(), @r"
     Install what runs on top of the cluster
 

@@ -23,20 +23,12 @@ pub(crate) fn split(control_plane: &ControlPlaneState) -> Result<(String, String
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use kspec::{Sha256, state::ControlPlaneState};
+    use kspec::state::ControlPlaneState;
 
     use super::split;
 
     pub(crate) fn control_plane(endpoint: &str) -> ControlPlaneState {
-        ControlPlaneState {
-            schema: 1,
-            version: "1.33.3".into(),
-            local_endpoint: "https://127.0.0.1:6443".into(),
-            endpoint: endpoint.into(),
-            kubeconfig: kspec::paths::ADMIN_CONF.into(),
-            ca_sha256: Sha256::of(b"ca"),
-            cluster_dns: [10, 233, 0, 3].into(),
-        }
+        ControlPlaneState { endpoint: endpoint.into(), ..ktest::control_plane() }
     }
 
     #[test]

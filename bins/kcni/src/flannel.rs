@@ -10,7 +10,7 @@ use kspec::{
 };
 use serde_json::{Value, json};
 
-use crate::{endpoint, plugins};
+use crate::endpoint;
 
 const TEMPLATE: &str = include_str!("../templates/flannel.yaml");
 
@@ -64,8 +64,7 @@ pub(crate) fn version(artifacts: &Artifacts) -> Result<String> {
 }
 
 fn image<'a>(artifacts: &'a Artifacts, name: &str) -> Result<&'a str> {
-    let image = artifacts.images.get(name).ok_or_else(|| plugins::missing(name))?;
-    Ok(&image.reference)
+    Ok(&khost::artifacts::image(artifacts, name)?.reference)
 }
 
 /// flanneld's configuration.
@@ -125,26 +124,21 @@ fn pretty(value: &Value) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use kspec::{
-        Arch, Cluster, Sha256,
-        cluster::Backend,
-        state::{Artifacts, ImageArtifact},
-    };
+    use kspec::{Cluster, cluster::Backend, state::Artifacts};
     use serde_json::{Value, json};
 
     use super::render;
     use crate::endpoint::tests::control_plane;
 
     fn artifacts() -> Artifacts {
-        let image = |name: &str, reference: &str| {
-            let digest = Sha256::of(name);
-            (name.to_owned(), ImageArtifact { reference: reference.into(), digest })
-        };
-        let images = BTreeMap::from([
-            image("flannel", "docker.io/flannel/flannel:v0.27.3"),
-            image("flannel-cni-plugin", "docker.io/flannel/flannel-cni-plugin:v1.7.1-flannel1"),
-        ]);
-        Artifacts { schema: 1, arch: Arch::Amd64, files: BTreeMap::new(), images }
+        let images = [
+            ktest::image("flannel", "docker.io/flannel/flannel:v0.27.3"),
+            ktest::image(
+                "flannel-cni-plugin",
+                "docker.io/flannel/flannel-cni-plugin:v1.7.1-flannel1",
+            ),
+        ];
+        ktest::artifacts([], images)
     }
 
     fn cluster() -> Cluster {

@@ -1,15 +1,17 @@
 //! The CNI programs that every network plugin builds on.
 
-use khost::{Error, Owner, Result, steps::program::Program};
+use khost::{Owner, Result, artifacts, steps::program::Program};
 use kspec::{paths::CNI_BIN_DIR, state::Artifacts};
 
 /// All of the archive, in `/opt/cni/bin`.
 ///
 /// Owned by `kube` as kubespray has them (`cni_bin_owner`). The flannel program beside them is
 /// copied by a container and stays root's.
-pub(crate) fn installed(artifacts: &Artifacts) -> Result<Vec<Program>> {
-    let archive = artifacts.files.get("cni-plugins").filter(|file| !file.members.is_empty());
-    let archive = archive.ok_or_else(|| missing("cni-plugins"))?;
+pub(crate) fn installed(store: &Artifacts) -> Result<Vec<Program>> {
+    let archive = artifacts::file(store, "cni-plugins")?;
+    if archive.members.is_empty() {
+        return Err(artifacts::missing("cni-plugins"));
+    }
     Ok(archive
         .members
         .iter()
@@ -23,12 +25,4 @@ pub(crate) fn installed(artifacts: &Artifacts) -> Result<Vec<Program>> {
 /// The released archive holds `LICENSE` and `README.md` beside its programs.
 fn is_document(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_uppercase())
-}
-
-/// The error for an artifact that the lock does not name.
-pub(crate) fn missing(name: &str) -> Error {
-    Error::input("artifact-missing", format!("artifacts.json has no `{name}`")).hint(
-        "name it in artifacts.lock (`make install` puts a complete one there), \
-         then run `kfetch apply`",
-    )
 }

@@ -36,12 +36,7 @@ impl Inputs {
         refuse_others_than_the_first(&cluster, &node)?;
         let facts: Facts = tool.state()?;
         let artifacts: Artifacts = tool.state()?;
-        let program = |name: &str| {
-            artifacts.member(name, name).cloned().ok_or_else(|| {
-                Error::input("artifact-missing", format!("artifacts.json has no `{name}`"))
-                    .hint("name it in artifacts.lock, then run `kfetch apply`")
-            })
-        };
+        let program = |name: &str| khost::artifacts::program(&artifacts, name).cloned();
         let pki: PkiState = tool.state()?;
         let etcd_client = pki.node.ok_or_else(|| {
             Error::input("etcd-client-missing", "pki.json has no etcd certificate for this node")

@@ -1,6 +1,6 @@
 //! kube-proxy's part of kubeadm's configuration.
 
-use kspec::{cluster::Extra, state::Facts};
+use kspec::{cluster::merge, state::Facts};
 use serde_json::{Value, json};
 
 use crate::inputs::Inputs;
@@ -76,22 +76,4 @@ fn conntrack(facts: &Facts) -> Value {
 /// Without `CAP_SYS_RESOURCE` the score cannot be lowered.
 fn oom_score(facts: &Facts) -> i32 {
     if facts.capabilities.sys_resource { -999 } else { 0 }
-}
-
-/// `extra` over `config`: maps are merged, everything else is replaced.
-fn merge(config: &mut Value, extra: &Extra) {
-    for (key, value) in extra {
-        merge_value(&mut config[key.as_str()], value);
-    }
-}
-
-fn merge_value(present: &mut Value, extra: &Value) {
-    match (present, extra) {
-        (Value::Object(present), Value::Object(extra)) => {
-            for (key, value) in extra {
-                merge_value(present.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (present, extra) => *present = extra.clone(),
-    }
 }

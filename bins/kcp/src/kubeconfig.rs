@@ -1,9 +1,12 @@
 //! Which API server this node's kubeconfigs name, and root's own copy.
 
-use khost::{Change, Context, Host, Result, Status, Step, Thing, fs, steps::file::File};
+use khost::{
+    Change, Context, Host, Result, Status, Step, Thing, fs,
+    steps::{deferred::Deferred, file::File},
+};
 use kspec::paths::{ADMIN_CONF, KUBE_DIR};
 
-use crate::{deferred::Deferred, init};
+use crate::{credentials, init};
 
 /// root's kubectl directory.
 pub(crate) const ROOT_DIR: &str = "/root/.kube";
@@ -63,10 +66,11 @@ pub(crate) fn rotating_certificate() -> Kubeconfig {
 pub(crate) fn for_root(local: &str) -> Deferred {
     let (path, local) = (format!("{ROOT_DIR}/config"), local.to_owned());
     let copy = path.clone();
-    Deferred::new(&path, init::ID, move |context| {
+    let deferred = Deferred::new(path, move |context| {
         let admin = fs::read_text(&context.host.path(ADMIN_CONF))?;
         Ok(admin.map(|text| File::new(&copy).mode(0o600).secret(with_server(&text, &local))))
-    })
+    });
+    deferred.after(credentials::ID)
 }
 
 impl std::fmt::Debug for Kubeconfig {

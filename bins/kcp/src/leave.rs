@@ -1,17 +1,17 @@
 //! What the later phases need to know of the control plane.
 
-use khost::{Tool, fs};
+use khost::{Tool, fs, steps::deferred::Deferred};
 use kspec::{
     paths::{ADMIN_CONF, KUBE_CERT_DIR},
     state::{ControlPlaneState, State as _},
 };
 
-use crate::{credentials, deferred::Deferred, inputs::Inputs};
+use crate::{credentials, inputs::Inputs};
 
 /// `control-plane.json`, once there is a cluster authority.
 pub(crate) fn state(inputs: &Inputs) -> Deferred {
     let inputs = inputs.clone();
-    Deferred::new(ControlPlaneState::PATH, credentials::ID, move |context| {
+    let deferred = Deferred::new(ControlPlaneState::PATH, move |context| {
         let ca = fs::digest(&context.host.path(format!("{KUBE_CERT_DIR}/ca.crt")))?;
         let (Some(ca_sha256), Some(cluster_dns)) = (ca, inputs.cluster.cluster_dns()) else {
             return Ok(None);
@@ -26,5 +26,6 @@ pub(crate) fn state(inputs: &Inputs) -> Deferred {
             cluster_dns,
         };
         Tool::leave(&state).map(Some)
-    })
+    });
+    deferred.after(credentials::ID)
 }

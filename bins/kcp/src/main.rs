@@ -6,7 +6,6 @@
 
 mod completion;
 mod credentials;
-mod deferred;
 mod endpoints;
 mod fixed;
 mod health;

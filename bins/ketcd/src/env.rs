@@ -156,31 +156,21 @@ fn refuse_unfit(key: &str, value: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use kspec::{
-        Cluster, Sha256,
-        state::{Certificate, Member},
-    };
+    use kspec::{Cluster, state::Member};
     use semver::Version;
 
     use super::{Settings, render};
     use crate::{inputs::Inputs, members::Members};
 
     fn inputs() -> Inputs {
-        let certificate = |name: &str| Certificate {
-            cert: format!("/etc/ssl/etcd/ssl/{name}-n1.pem"),
-            key: format!("/etc/ssl/etcd/ssl/{name}-n1-key.pem"),
-            sha256: Sha256::of(name),
-            subject: format!("CN=etcd-{name}-n1"),
-            not_after: "2126-01-01T00:00:00Z".into(),
-        };
         let programs: Vec<(String, Member)> = Vec::new();
         Inputs {
             facts: ktest::facts(),
             version: Version::new(3, 5, 25),
             programs,
             ca: "/etc/ssl/etcd/ssl/ca.pem".into(),
-            member: certificate("member"),
-            admin: certificate("admin"),
+            member: ktest::certificate("member-n1"),
+            admin: ktest::certificate("admin-n1"),
         }
     }
 

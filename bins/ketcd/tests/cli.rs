@@ -1,117 +1,61 @@
 //! ketcd as its user meets it, on a tree and as an ordinary user.
 
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests drive and meddle")]
+#![expect(clippy::disallowed_methods, reason = "tests meddle")]
 
-use kspec::{
-    Arch, Sha256,
-    state::{Artifacts, Certificate, EtcdState, FileArtifact, Member, PkiState, State as _},
-};
+use kspec::state::{EtcdState, PkiState, State as _};
 use ktest::Tree;
 
 const KETCD: &str = env!("CARGO_BIN_EXE_ketcd");
+const VERSION: &str = "3.5.25";
 const ENV: &str = "/etc/etcd.env";
 
 /// A tree with everything the earlier phases leave.
 fn tree(extra: &str) -> Tree {
     let tree = Tree::with_cluster(KETCD, extra);
-    tree.write("/run/user", ""); // every machine has /run, and the lock in it comes and goes
     tree.leave(&ktest::facts());
-    tree.leave(&artifacts(&tree, &["etcd", "etcdctl", "etcdutl"]));
-    tree.leave(&pki());
+    tree.leave(&ktest::artifacts(
+        [tree.store("etcd", VERSION, &["etcd", "etcdctl", "etcdutl"])],
+        [],
+    ));
+    tree.leave(&ktest::pki());
     tree
-}
-
-/// A store with etcd, made of `programs`.
-fn artifacts(tree: &Tree, programs: &[&str]) -> Artifacts {
-    let member = |name: &&str| {
-        let path = format!("/var/lib/k8steps/store/unpacked/etcd/{name}");
-        tree.write(&path, &format!("the {name}"));
-        ((*name).to_owned(), Member { path, sha256: Sha256::of(format!("the {name}")) })
-    };
-    let members = programs.iter().map(member).collect();
-    let etcd = FileArtifact { version: "3.5.25".into(), members };
-    let files = [("etcd".to_owned(), etcd)].into();
-    Artifacts { schema: 1, arch: Arch::Amd64, files, images: [].into() }
-}
-
-fn pki() -> PkiState {
-    let certificate = |name: &str| Certificate {
-        cert: format!("/etc/ssl/etcd/ssl/{name}.pem"),
-        key: format!("/etc/ssl/etcd/ssl/{name}-key.pem"),
-        sha256: Sha256::of(name),
-        subject: format!("CN=etcd-{name}"),
-        not_after: "2126-01-01T00:00:00Z".into(),
-    };
-    let [member, admin, node] =
-        ["member-node1", "admin-node1", "node-node1"].map(|name| Some(certificate(name)));
-    PkiState { schema: 1, ca: certificate("ca"), member, admin, node }
-}
-
-/// Run `args`, which must end with `code`; standard output and error.
-fn run(tree: &Tree, args: &[&str], code: i32) -> (String, String) {
-    let output = tree.tool().args(args).assert().code(code).get_output().clone();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (text(output.stdout), text(output.stderr))
-}
-
-/// `plan` and `apply` must refuse with exactly this and leave the tree as it was.
-fn refused(tree: &Tree, error: &str, hint: &str) {
-    let before = tree.listing();
-    for verb in ["plan", "apply"] {
-        let (_, stderr) = run(tree, &[verb], 2);
-        assert!(stderr.contains(&format!("error[{error}]")), "{stderr}");
-        assert!(stderr.contains(&format!("hint: {hint}")), "{stderr}");
-    }
-    assert_eq!(tree.listing(), before);
 }
 
 #[test]
 fn plan_apply_again_check_and_back() {
     let tree = tree("");
-    let before = tree.listing();
-    let (planned, _) = run(&tree, &["plan"], 3);
-    let planned: Vec<_> = planned.lines().filter(|line| line.starts_with("~ ")).collect();
+    let planned = tree.lives_through_its_phase(|| {
+        let after = tree.listing();
+        for line in [
+            "etc/etcd.env 100640",
+            "etc/systemd/system/etcd.service 100644",
+            "usr/local/bin/etcd 100755",
+            "usr/local/bin/etcdctl 100755",
+            "usr/local/bin/etcdctl.sh 100755",
+            "usr/local/bin/etcdutl 100755",
+            "var/lib/etcd 40700",
+            "var/lib/k8steps/etcd.json 100644",
+        ] {
+            assert!(after.lines().any(|found| found.starts_with(line)), "{line} not in\n{after}");
+        }
+        tree.write("/var/lib/etcd/member/snap/db", "what etcd wrote meanwhile");
+    });
     insta::assert_snapshot!(planned.join("\n"), @r"
-    ~ install /usr/local/bin/etcd (sha256:2d71c8cdbafb05a41c4db84089e9f258a1e08fbb0c55a4eed95877812cf57f4d)
-    ~ install /usr/local/bin/etcdctl (sha256:416b24678a9708f7946739f94d39d4fbc7c66c461b64f6899c37a6794a27535d)
-    ~ install /usr/local/bin/etcdutl (sha256:a0712ec4fcbe58cd473ad57a699ddfcb984448f85ac773e72cefd7cf9b4e5979)
-    ~ create /usr/local/bin/etcdctl.sh (0755 root:root)
-    ~ make directory /var/lib/etcd (0700 etcd:etcd)
-    ~ create /etc/etcd.env (0640 root:root)
-    ~ create /etc/systemd/system/etcd.service (0644 root:root)
-    ~ create /var/lib/k8steps/etcd.json (0644 root:root)
+    install /usr/local/bin/etcd (sha256:2d71c8cdbafb05a41c4db84089e9f258a1e08fbb0c55a4eed95877812cf57f4d)
+    install /usr/local/bin/etcdctl (sha256:416b24678a9708f7946739f94d39d4fbc7c66c461b64f6899c37a6794a27535d)
+    install /usr/local/bin/etcdutl (sha256:a0712ec4fcbe58cd473ad57a699ddfcb984448f85ac773e72cefd7cf9b4e5979)
+    create /usr/local/bin/etcdctl.sh (0755 root:root)
+    make directory /var/lib/etcd (0700 etcd:etcd)
+    create /etc/etcd.env (0640 root:root)
+    create /etc/systemd/system/etcd.service (0644 root:root)
+    create /var/lib/k8steps/etcd.json (0644 root:root)
     ");
-    assert_eq!(tree.listing(), before, "a plan writes nothing");
-
-    run(&tree, &["apply"], 0);
-    let after = tree.listing();
-    for line in [
-        "etc/etcd.env 100640",
-        "etc/systemd/system/etcd.service 100644",
-        "usr/local/bin/etcd 100755",
-        "usr/local/bin/etcdctl 100755",
-        "usr/local/bin/etcdctl.sh 100755",
-        "usr/local/bin/etcdutl 100755",
-        "var/lib/etcd 40700",
-        "var/lib/k8steps/etcd.json 100644",
-    ] {
-        assert!(after.lines().any(|found| found.starts_with(line)), "{line} not in\n{after}");
-    }
-    let (_, said) = run(&tree, &["apply"], 0);
-    assert!(said.contains("nothing to do"), "{said}");
-    assert_eq!(tree.listing(), after);
-    run(&tree, &["plan"], 0);
-    run(&tree, &["check"], 0);
-
-    tree.write("/var/lib/etcd/member/snap/db", "what etcd wrote meanwhile");
-    run(&tree, &["reset", "--yes"], 0);
-    assert_eq!(tree.listing(), before);
 }
 
 #[test]
 fn the_wrapper_uses_the_administrators_certificate() {
     let tree = tree("");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     insta::assert_snapshot!(tree.read("/usr/local/bin/etcdctl.sh"), @r#"
     #!/bin/sh
     # etcdctl with this node's administrator certificate, for example:
@@ -126,7 +70,7 @@ fn the_machine_and_the_version_are_respected() {
     let mut facts = ktest::facts();
     facts.limits.nofile = Some(20_000);
     tree.leave(&facts);
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     assert!(tree.read("/etc/systemd/system/etcd.service").contains("LimitNOFILE=20000"));
     let state: EtcdState = serde_json::from_str(&tree.read(EtcdState::PATH)).unwrap();
     assert_eq!(state.version.as_deref(), Some("3.5.25"));
@@ -137,11 +81,11 @@ fn the_machine_and_the_version_are_respected() {
 #[test]
 fn a_changed_setting_is_a_diff() {
     let tree = tree("");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     let config = tree.read("/etc/k8steps/cluster.toml");
     let quota = config.replace("schema = 1\n", "schema = 1\n[etcd]\nquota-bytes = 8589934592\n");
     tree.write("/etc/k8steps/cluster.toml", &quota);
-    let (planned, _) = run(&tree, &["plan"], 3);
+    let (planned, _) = tree.run(&["plan"], 3);
     insta::assert_snapshot!(planned, @r"
     ~ change /etc/etcd.env
          ETCD_AUTO_COMPACTION_RETENTION=8
@@ -151,20 +95,19 @@ fn a_changed_setting_is_a_diff() {
          ETCD_MAX_REQUEST_BYTES=1572864
          ETCD_LOG_LEVEL=info
     ");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     assert!(tree.read(ENV).contains("ETCD_QUOTA_BACKEND_BYTES=8589934592\n"));
 }
 
 #[test]
 fn a_node_that_is_no_member_only_learns_where_they_are() {
     let tree = Tree::new(KETCD);
-    tree.write("/run/user", "");
     tree.write(
         "/etc/k8steps/cluster.toml",
         "schema = 1\n[[node]]\nname = \"n1\"\naddress = \"192.0.2.11\"\nroles = [\"etcd\"]\n\
          [[node]]\nname = \"n2\"\naddress = \"192.0.2.12\"\nroles = [\"control-plane\"]\n",
     );
-    run(&tree, &["apply", "--node", "n2"], 0);
+    tree.run(&["apply", "--node", "n2"], 0);
     insta::assert_snapshot!(tree.read(EtcdState::PATH), @r#"
     {
       "schema": 1,
@@ -177,7 +120,7 @@ fn a_node_that_is_no_member_only_learns_where_they_are() {
     }
     "#);
     assert!(!tree.path(ENV).exists() && !tree.path("/usr/local").exists());
-    let (_, said) = run(&tree, &["plan", "--node", "n1"], 2);
+    let (_, said) = tree.run(&["plan", "--node", "n1"], 2);
     assert!(said.contains("error[input-missing]"), "{said}");
 }
 
@@ -188,39 +131,45 @@ fn what_is_missing_is_named_with_what_makes_it() {
         std::fs::remove_file(tree.path(path)).unwrap();
         tree
     };
-    refused(&remove("/var/lib/k8steps/facts.json"), "input-missing", "run `kprep apply`");
-    refused(&remove("/var/lib/k8steps/artifacts.json"), "input-missing", "run `kfetch apply`");
-    refused(&remove("/var/lib/k8steps/pki.json"), "input-missing", "run `kpki apply`");
+    remove("/var/lib/k8steps/facts.json").refuses_phase(2, "input-missing", "run `kprep apply`");
+    remove("/var/lib/k8steps/artifacts.json").refuses_phase(
+        2,
+        "input-missing",
+        "run `kfetch apply`",
+    );
+    remove("/var/lib/k8steps/pki.json").refuses_phase(2, "input-missing", "run `kpki apply`");
 
     let tree = tree("");
-    tree.leave(&PkiState { member: None, ..pki() });
-    refused(&tree, "certificate-missing", "run `kpki apply`");
-    tree.leave(&pki());
-    tree.leave(&artifacts(&tree, &["etcd", "etcdctl"]));
-    refused(&tree, "artifact-unusable", "name etcd with its members etcd, etcdctl and etcdutl");
+    tree.leave(&PkiState { member: None, ..ktest::pki() });
+    tree.refuses_phase(2, "certificate-missing", "run `kpki apply`");
+    tree.leave(&ktest::pki());
+    tree.leave(&ktest::artifacts([tree.store("etcd", VERSION, &["etcd", "etcdctl"])], []));
+    tree.refuses_phase(
+        2,
+        "artifact-unusable",
+        "name etcd with its members etcd, etcdctl and etcdutl",
+    );
 }
 
 #[test]
 fn bad_settings_are_refused() {
-    let bad = |extra: &str, hint: &str| refused(&tree(extra), "etcd-env-invalid", hint);
+    let bad = |extra: &str, hint: &str| tree(extra).refuses_phase(2, "etcd-env-invalid", hint);
     bad("[etcd]\nextra-env = { LOG_LEVEL = \"info\" }", "write etcd's flags as variables");
     bad("[etcd]\nextra-env = { ETCD_NAME = \"a\" }", "change the [[node]] sections");
     bad("[etcd]\nextra-env = { ETCD_X = \"a\\nb\" }", "leave out quotes");
-    refused(&tree("[etcd]\nheartbeat = 1"), "input-invalid", "did you mean `heartbeat-ms`?");
+    tree("[etcd]\nheartbeat = 1").refuses_phase(2, "input-invalid", "did you mean `heartbeat-ms`?");
 }
 
 #[test]
 fn members_are_asked_of_a_machine_only() {
     let tree = tree("");
-    let (_, said) = run(&tree, &["member", "list"], 2);
+    let (_, said) = tree.run(&["member", "list"], 2);
     assert!(said.contains("error[needs-machine]") && said.contains("hint: leave out"), "{said}");
 }
 
 #[test]
 fn help() {
-    let tree = Tree::new(KETCD);
-    let output = tree.bare().arg("--help").output().unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
+    let help = Tree::new(KETCD).help();
     let own = help.split("\nOptions:").next().unwrap(); // the shared flags are khost's
     insta::assert_snapshot!(own, @r"
     Run the etcd member of this node

@@ -1,9 +1,10 @@
 //! `/etc/containerd/config.toml` (kubespray: `config.toml.j2` for containerd 2).
 
 use khost::{Error, Result};
+use kspec::cluster::merge;
 use serde_json::{Value, json};
 
-use crate::{base_spec, inputs::Inputs, merge::merge};
+use crate::{base_spec, inputs::Inputs};
 
 pub(crate) const PATH: &str = "/etc/containerd/config.toml";
 
@@ -32,9 +33,7 @@ pub(crate) fn render(inputs: &Inputs) -> Result<String> {
             "io.containerd.nri.v1.nri": { "disable": false },
         },
     });
-    if let Value::Object(config) = &mut config {
-        merge(config, &inputs.cluster.containerd.extra);
-    }
+    merge(&mut config, &inputs.cluster.containerd.extra);
     toml::to_string(&config).map_err(|error| {
         Error::input("extra-invalid", "[containerd] extra cannot be written as TOML")
             .because(error)

@@ -1,6 +1,6 @@
 //! Everything the phase goes by, read and found fit.
 
-use khost::{Error, Result, Tool};
+use khost::{Error, Result, Tool, artifacts};
 use kspec::{
     Cluster, Node,
     state::{Artifacts, Facts, FileArtifact, ImageArtifact},
@@ -31,12 +31,12 @@ impl Inputs {
 
     /// The file that the lock calls `name`.
     pub(crate) fn file(&self, name: &str) -> Result<&FileArtifact> {
-        self.artifacts.files.get(name).ok_or_else(|| missing(name))
+        artifacts::file(&self.artifacts, name)
     }
 
     /// The image that the lock calls `name`.
     pub(crate) fn image(&self, name: &str) -> Result<&ImageArtifact> {
-        self.artifacts.images.get(name).ok_or_else(|| missing(name))
+        artifacts::image(&self.artifacts, name)
     }
 
     /// Open files a container may have: never more than the machine's own hard limit, since
@@ -51,20 +51,11 @@ pub(crate) fn at_most(wanted: u64, limit: Option<u64>) -> u64 {
     limit.map_or(wanted, |limit| wanted.min(limit))
 }
 
-fn missing(name: &str) -> Error {
-    Error::input("artifact-missing", format!("artifacts.json has no `{name}`")).hint(
-        "name it in artifacts.lock (`make install` puts a complete one there), then run \
-         `kfetch apply`",
-    )
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::BTreeMap;
-
     use kspec::{
-        Arch, Cluster, Sha256,
-        state::{Artifacts, CgroupVersion, Facts, FileArtifact, ImageArtifact, Member},
+        Cluster, Sha256,
+        state::{CgroupVersion, Facts, FileArtifact, Member},
     };
 
     use super::Inputs;
@@ -97,16 +88,9 @@ pub(crate) mod tests {
             ("nerdctl", file("2.1.6", &["nerdctl"])),
             ("kubelet", file("1.33.3", &["kubelet"])),
         ];
-        let pause = ImageArtifact {
-            reference: "registry.k8s.io/pause:3.10".into(),
-            digest: Sha256::of("pause"),
-        };
-        let artifacts = Artifacts {
-            schema: 1,
-            arch: Arch::Amd64,
-            files: files.map(|(name, file)| (name.to_owned(), file)).into(),
-            images: BTreeMap::from([("pause".to_owned(), pause)]),
-        };
+        let files = files.map(|(name, file)| (name.to_owned(), file));
+        let artifacts =
+            ktest::artifacts(files, [ktest::image("pause", "registry.k8s.io/pause:3.10")]);
         Inputs { cluster, node, facts, artifacts }
     }
 

@@ -3,13 +3,13 @@
 
 use khost::{Error, Result};
 use kspec::{
-    cluster::Swap,
+    cluster::{Swap, merge},
     paths::{CRI_SOCKET, KUBE_CERT_DIR, MANIFEST_DIR},
     state::CgroupVersion,
 };
 use serde_json::{Value, json};
 
-use crate::{inputs::Inputs, merge::merge};
+use crate::inputs::Inputs;
 
 pub(crate) const PATH: &str = "/etc/kubernetes/kubelet-config.yaml";
 
@@ -20,9 +20,7 @@ pub(crate) const CGROUP_DRIVER: &str = "systemd";
 pub(crate) fn render(inputs: &Inputs) -> Result<String> {
     let mut config = generated(inputs);
     adapt(&mut config, inputs);
-    if let Value::Object(config) = &mut config {
-        merge(config, &inputs.cluster.kubelet.extra);
-    }
+    merge(&mut config, &inputs.cluster.kubelet.extra);
     kspec::to_yaml(&config).map_err(|error| {
         Error::host("render-failed", format!("cannot write `{PATH}` as YAML")).because(error)
     })

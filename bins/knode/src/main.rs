@@ -17,7 +17,6 @@ mod kubelet_config;
 mod kubelet_env;
 mod kubelet_unit;
 mod listing;
-mod merge;
 mod programs;
 mod registry;
 

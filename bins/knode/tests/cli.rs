@@ -1,11 +1,10 @@
 //! knode as its user meets it, on a tree and as an ordinary user.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kspec::{
     Arch, Sha256,
-    state::{Artifacts, Facts, FileArtifact, ImageArtifact, Member, NodeState, State as _},
+    state::{Artifacts, Facts, NodeState, State as _},
 };
 use ktest::Tree;
 
@@ -19,111 +18,51 @@ const PROGRAMS: [(&str, &[&str]); 5] = [
     ("kubelet", &["kubelet"]),
 ];
 
-fn stored(name: &str) -> String {
-    format!("/var/lib/k8steps/store/unpacked/{name}")
-}
-
 /// What kfetch leaves, with the programs in the store of `tree`.
 fn artifacts(tree: &Tree) -> Artifacts {
-    let mut files = BTreeMap::new();
-    for (name, members) in PROGRAMS {
-        let mut file = FileArtifact { version: "1.2.3".into(), members: BTreeMap::new() };
-        for member in members {
-            let text = format!("the {member}");
-            tree.write(&stored(member), &text);
-            let sha256 = Sha256::of(text);
-            file.members.insert((*member).into(), Member { path: stored(member), sha256 });
-        }
-        files.insert(name.to_owned(), file);
-    }
-    let pause = ImageArtifact {
-        reference: "registry.k8s.io/pause:3.10".into(),
-        digest: Sha256::of("pause"),
-    };
-    Artifacts { schema: 1, arch: Arch::Amd64, files, images: [("pause".into(), pause)].into() }
+    let files = PROGRAMS.map(|(name, members)| tree.store(name, "1.2.3", members));
+    ktest::artifacts(files, [ktest::image("pause", "registry.k8s.io/pause:3.10")])
 }
 
 /// A tree with everything the earlier phases leave.
 fn tree(extra: &str) -> Tree {
     let tree = Tree::with_cluster(KNODE, extra);
-    tree.write("/run/user", ""); // every machine has /run, and the lock in it comes and goes
     tree.leave(&ktest::facts());
     tree.leave(&artifacts(&tree));
     tree
 }
 
-/// Run `args`, which must end with `code`; standard output and error.
-fn run(tree: &Tree, args: &[&str], code: i32) -> (String, String) {
-    let output = tree.tool().args(args).assert().code(code).get_output().clone();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (text(output.stdout), text(output.stderr))
-}
-
-/// `plan` and `apply` must refuse with exactly this and leave the tree as it was.
-fn refused(tree: &Tree, error: &str, hint: &str) {
-    let before = tree.listing();
-    for verb in ["plan", "apply"] {
-        let (_, stderr) = run(tree, &[verb], 2);
-        assert!(stderr.contains(&format!("error[{error}]")), "{stderr}");
-        assert!(stderr.contains(&format!("hint: {hint}")), "{stderr}");
-    }
-    assert_eq!(tree.listing(), before);
-}
-
-/// The steps that `verb` tells of with `event`.
-fn steps(tree: &Tree, verb: &str, event: &str, code: i32) -> BTreeSet<String> {
-    let (stdout, _) = run(tree, &[verb, "--json"], code);
-    let lines = stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    lines
-        .filter(|line| line["event"] == event)
-        .map(|line| line["step"].as_str().unwrap().to_owned())
-        .collect()
-}
-
 #[test]
 fn plan_apply_again_check_and_back() {
     let tree = tree("");
-    let before = tree.listing();
-
-    let planned = steps(&tree, "plan", "planned", 3);
-    assert_eq!(tree.listing(), before, "plan wrote something");
-    assert_eq!(steps(&tree, "apply", "changed", 0), planned);
-
-    let applied = tree.listing();
-    for line in [
-        "usr/local/bin/runc 100755",
-        "usr/local/bin/containerd-shim-runc-v2 100755",
-        "usr/local/bin/kubelet 100755",
-        "etc/containerd/config.toml 100640",
-        "etc/containerd/certs.d/docker.io/hosts.toml 100640",
-        "etc/containerd/cri-base.json 100644",
-        "etc/crictl.yaml 100644",
-        "etc/nerdctl/nerdctl.toml 100644",
-        "etc/systemd/system/containerd.service 100644",
-        "etc/systemd/system/kubelet.service 100600",
-        "etc/kubernetes/kubelet.env 100600",
-        "etc/kubernetes/kubelet-config.yaml 100600",
-        "var/lib/cni 40755",
-    ] {
-        assert!(applied.contains(line), "{line} not in\n{applied}");
-    }
-    assert_eq!(tree.read("/usr/local/bin/runc"), "the runc.amd64");
-
-    let (_, said) = run(&tree, &["apply"], 0);
-    assert!(said.contains("nothing to do"), "{said}");
-    assert_eq!(tree.listing(), applied);
-    run(&tree, &["plan"], 0);
-    run(&tree, &["check"], 0);
-
-    tree.write("/var/lib/cni/networks/cbr0/10.233.64.2", "a pod's address");
-    run(&tree, &["reset", "--yes"], 0);
-    assert_eq!(tree.listing(), before);
+    tree.lives_through_its_phase(|| {
+        let applied = tree.listing();
+        for line in [
+            "usr/local/bin/runc 100755",
+            "usr/local/bin/containerd-shim-runc-v2 100755",
+            "usr/local/bin/kubelet 100755",
+            "etc/containerd/config.toml 100640",
+            "etc/containerd/certs.d/docker.io/hosts.toml 100640",
+            "etc/containerd/cri-base.json 100644",
+            "etc/crictl.yaml 100644",
+            "etc/nerdctl/nerdctl.toml 100644",
+            "etc/systemd/system/containerd.service 100644",
+            "etc/systemd/system/kubelet.service 100600",
+            "etc/kubernetes/kubelet.env 100600",
+            "etc/kubernetes/kubelet-config.yaml 100600",
+            "var/lib/cni 40755",
+        ] {
+            assert!(applied.contains(line), "{line} not in\n{applied}");
+        }
+        assert_eq!(tree.read("/usr/local/bin/runc"), "the runc.amd64");
+        tree.write("/var/lib/cni/networks/cbr0/10.233.64.2", "a pod's address");
+    });
 }
 
 #[test]
 fn the_later_phases_learn_what_runs_here() {
     let tree = tree("[containerd]\nnofile = 30000");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     let state: NodeState = serde_json::from_str(&tree.read(NodeState::PATH)).unwrap();
     assert_eq!(state.cri_socket, "unix:///var/run/containerd/containerd.sock");
     assert_eq!((state.nofile, state.cgroup_driver.as_str()), (30000, "systemd"));
@@ -137,7 +76,7 @@ fn a_machine_that_withholds_things_gets_what_it_can_have() {
     facts.capabilities.sys_resource = false;
     facts.limits.nofile = Some(20000);
     tree.leave(&facts);
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     assert!(tree.read(UNIT).contains("LimitNOFILE=20000\n"));
     assert!(!tree.read(UNIT).contains("OOMScoreAdjust"));
     assert!(tree.read("/etc/containerd/config.toml").contains("restrict_oom_score_adj = true\n"));
@@ -148,24 +87,24 @@ fn a_machine_that_withholds_things_gets_what_it_can_have() {
 #[test]
 fn drift_is_shown_and_mended() {
     let tree = tree("");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     let applied = tree.listing();
     tree.write(UNIT, &tree.read(UNIT).replace("KillMode=process\n", ""));
     tree.write("/usr/local/bin/ctr", "another ctr");
-    let (shown, _) = run(&tree, &["check"], 3);
+    let (shown, _) = tree.run(&["check"], 3);
     assert!(shown.contains("+KillMode=process"), "{shown}");
     assert!(shown.contains("! replace /usr/local/bin/ctr"), "{shown}");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     assert_eq!(tree.listing(), applied);
 }
 
 #[test]
 fn images_are_listed_for_people_and_programs() {
     let tree = tree("");
-    let (text, _) = run(&tree, &["images"], 0);
+    let (text, _) = tree.run(&["images"], 0);
     let short = Sha256::of("pause").short();
     assert_eq!(text, format!("missing {short}  registry.k8s.io/pause:3.10\n"));
-    let (json, _) = run(&tree, &["images", "--json"], 0);
+    let (json, _) = tree.run(&["images", "--json"], 0);
     let image: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(image["ref"], "registry.k8s.io/pause:3.10");
     assert_eq!(image["state"], "missing");
@@ -174,40 +113,41 @@ fn images_are_listed_for_people_and_programs() {
 #[test]
 fn missing_inputs_name_the_command_that_makes_them() {
     let tree = Tree::new(KNODE);
-    refused(&tree, "input-missing", "run `kprep init`");
+    tree.refuses_phase(2, "input-missing", "run `kprep init`");
     let tree = Tree::with_cluster(KNODE, "");
-    refused(&tree, "input-missing", "run `kprep apply`");
+    tree.refuses_phase(2, "input-missing", "run `kprep apply`");
     tree.leave(&ktest::facts());
-    refused(&tree, "input-missing", "run `kfetch apply`");
+    tree.refuses_phase(2, "input-missing", "run `kfetch apply`");
     tree.write(Artifacts::PATH, "{}");
-    refused(&tree, "input-invalid", "run `kfetch apply`");
+    tree.refuses_phase(2, "input-invalid", "run `kfetch apply`");
 
     let whole = artifacts(&tree);
     for (name, _) in PROGRAMS {
         let mut artifacts = whole.clone();
         artifacts.files.remove(name);
         tree.leave(&artifacts);
-        refused(&tree, "artifact-missing", "name it in artifacts.lock");
+        tree.refuses_phase(2, "artifact-missing", "name it in artifacts.lock");
     }
     let none = BTreeMap::new();
     tree.leave(&Artifacts { images: none, ..whole.clone() });
-    refused(&tree, "artifact-missing", "name it in artifacts.lock");
+    tree.refuses_phase(2, "artifact-missing", "name it in artifacts.lock");
     tree.leave(&Artifacts { arch: Arch::Arm64, ..whole });
-    refused(&tree, "arch-mismatch", "run `kfetch apply` on this machine");
+    tree.refuses_phase(2, "arch-mismatch", "run `kfetch apply` on this machine");
 }
 
 #[test]
 fn a_registry_that_is_a_path_is_refused() {
     let tree = tree("[[containerd.registry]]\nprefix = \"../../etc\"\n");
-    refused(&tree, "registry-prefix-invalid", "write it as image references do");
+    tree.refuses_phase(2, "registry-prefix-invalid", "write it as image references do");
 }
 
 #[test]
 fn a_damaged_program_is_never_installed() {
     let tree = tree("");
-    tree.write(&stored("runc.amd64"), "not what kfetch fetched");
+    let stored = artifacts(&tree).files["runc"].members["runc.amd64"].path.clone();
+    tree.write(&stored, "not what kfetch fetched");
     let before = tree.listing();
-    let (_, stderr) = run(&tree, &["apply"], 1);
+    let (_, stderr) = tree.run(&["apply"], 1);
     assert!(stderr.contains("error[digest-mismatch]"), "{stderr}");
     assert!(stderr.contains("hint: run `kfetch apply`"), "{stderr}");
     let made = |line: &&str| !before.contains(*line);
@@ -215,15 +155,13 @@ fn a_damaged_program_is_never_installed() {
     let made: Vec<_> = listing.lines().filter(made).filter(|line| !line.contains(" 40")).collect();
     assert!(made.is_empty(), "half-written: {made:?}");
 
-    run(&tree, &["reset", "--yes"], 0);
+    tree.run(&["reset", "--yes"], 0);
     assert_eq!(tree.listing(), before);
 }
 
 #[test]
 fn help_tells_what_it_is_for() {
-    let tree = Tree::new(KNODE);
-    let help = tree.bare().arg("--help").assert().success().get_output().stdout.clone();
-    insta::assert_snapshot!(String::from_utf8(help).unwrap(), @"
+    insta::assert_snapshot!(Tree::new(KNODE).help(), @"
     Run containers and the kubelet on this node
 
     Installs runc, containerd, crictl, nerdctl and the kubelet, configures them for

@@ -18,31 +18,12 @@ fn tree() -> Tree {
 
 fn tree_with(extra: &str) -> Tree {
     let tree = Tree::with_cluster(KPKI, extra);
-    tree.write("/run/user", ""); // every machine has /run, and the lock in it comes and goes
     tree.leave(&ktest::facts());
     tree
 }
 
-/// Run `args`, which must end with `code`; standard output and error.
-fn run(tree: &Tree, args: &[&str], code: i32) -> (String, String) {
-    let output = tree.tool().args(args).assert().code(code).get_output().clone();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (text(output.stdout), text(output.stderr))
-}
-
 fn pem(name: &str) -> String {
     format!("{DIR}/{name}.pem")
-}
-
-/// `apply` and `plan` must refuse with exactly this and leave the tree as it was.
-fn refused(tree: &Tree, code: i32, error: &str, hint: &str) {
-    let before = tree.listing();
-    for verb in ["plan", "apply"] {
-        let (_, stderr) = run(tree, &[verb], code);
-        assert!(stderr.contains(&format!("error[{error}]")), "{stderr}");
-        assert!(stderr.contains(&format!("hint: {hint}")), "{stderr}");
-    }
-    assert_eq!(tree.listing(), before);
 }
 
 /// The openssl program in the certificate directory.
@@ -55,50 +36,21 @@ fn openssl(tree: &Tree, args: &[&str]) -> String {
 
 #[test]
 fn plan_apply_again_check_and_back() {
-    let tree = tree();
-    let before = tree.listing();
-    let (planned, _) = run(&tree, &["plan"], 3);
-    insta::assert_snapshot!(planned, @r"
-    ~ make directory /etc/ssl/etcd/ssl (0700 etcd:root)
-    ~ make the certificate authority etcd-ca, /etc/ssl/etcd/ssl/ca.pem
-    ~ issue /etc/ssl/etcd/ssl/member-node1.pem (CN=etcd-member-node1): it does not exist
-    ~ issue /etc/ssl/etcd/ssl/admin-node1.pem (CN=etcd-admin-node1): it does not exist
-    ~ issue /etc/ssl/etcd/ssl/node-node1.pem (CN=etcd-node-node1): it does not exist
-    ~ create /var/lib/k8steps/pki.json
+    let planned = tree().lives_through_its_phase(|| {});
+    insta::assert_snapshot!(planned.join("\n"), @r"
+    make directory /etc/ssl/etcd/ssl (0700 etcd:root)
+    make the certificate authority etcd-ca, /etc/ssl/etcd/ssl/ca.pem
+    issue /etc/ssl/etcd/ssl/member-node1.pem (CN=etcd-member-node1): it does not exist
+    issue /etc/ssl/etcd/ssl/admin-node1.pem (CN=etcd-admin-node1): it does not exist
+    issue /etc/ssl/etcd/ssl/node-node1.pem (CN=etcd-node-node1): it does not exist
+    create /var/lib/k8steps/pki.json
     ");
-    assert_eq!(tree.listing(), before, "a plan writes nothing");
-
-    run(&tree, &["apply"], 0);
-    let after = tree.listing();
-    let (_, said) = run(&tree, &["apply"], 0);
-    assert!(said.contains("nothing to do"), "{said}");
-    assert_eq!(tree.listing(), after);
-    run(&tree, &["plan"], 0);
-    run(&tree, &["check"], 0);
-
-    run(&tree, &["reset", "--yes"], 0);
-    assert_eq!(tree.listing(), before);
-}
-
-#[test]
-fn what_is_planned_is_what_changes() {
-    let tree = tree();
-    let steps = |text: &str, event: &str| -> Vec<String> {
-        let events = text.lines().filter(|line| line.contains(&format!("\"event\":\"{event}\"")));
-        let step =
-            |line: &str| line.split("\"step\":\"").nth(1)?.split('"').next().map(String::from);
-        events.filter_map(step).collect()
-    };
-    let planned = steps(&run(&tree, &["plan", "--json"], 3).0, "planned");
-    let changed = steps(&run(&tree, &["apply", "--json"], 0).0, "changed");
-    assert_eq!(planned, changed);
-    assert_eq!(planned.len(), 6, "directory, authority, three certificates, pki.json: {planned:?}");
 }
 
 #[test]
 fn keys_are_private_and_certificates_are_not() {
     let tree = tree();
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     let mode = |path: &str| fs::metadata(tree.path(path)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(DIR), 0o700);
     for name in LEAVES.iter().chain(&["ca"]) {
@@ -107,14 +59,14 @@ fn keys_are_private_and_certificates_are_not() {
     }
     let key = tree.path(&pem("member-node1-key"));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    let (planned, _) = run(&tree, &["plan"], 3);
+    let (planned, _) = tree.run(&["plan"], 3);
     insta::assert_snapshot!(planned, @r"
     ~ set the mode of /etc/ssl/etcd/ssl/member-node1-key.pem
         -0644
         +0600
     ");
     let text = fs::read(&key).unwrap();
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     assert_eq!(mode(&pem("member-node1-key")), 0o600);
     assert_eq!(fs::read(&key).unwrap(), text, "the key itself stays");
 }
@@ -144,7 +96,7 @@ fn no_secret_is_ever_shown() {
 #[test]
 fn openssl_agrees() {
     let tree = tree_with(""); // RSA, the default
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     for name in LEAVES {
         let name = format!("{name}.pem");
         for purpose in ["sslserver", "sslclient"] {
@@ -187,8 +139,8 @@ fn openssl_agrees() {
 fn reissued(tree: &Tree, expected: &[&str]) {
     let names = LEAVES.map(pem).into_iter().chain([pem("ca"), pem("ca-key")]);
     let before: Vec<_> = names.clone().map(|name| fs::read(tree.path(&name)).ok()).collect();
-    let (planned, _) = run(tree, &["plan"], 3);
-    run(tree, &["apply"], 0);
+    let (planned, _) = tree.run(&["plan"], 3);
+    tree.run(&["apply"], 0);
     let changed: Vec<_> = names
         .zip(before)
         .filter(|(name, before)| fs::read(tree.path(name)).ok() != *before)
@@ -198,17 +150,17 @@ fn reissued(tree: &Tree, expected: &[&str]) {
     for name in LEAVES {
         openssl(tree, &["verify", "-CAfile", "ca.pem", &format!("{name}.pem")]);
     }
-    run(tree, &["check"], 0);
+    tree.run(&["check"], 0);
 }
 
 #[test]
 fn new_names_reissue_leaves_and_leave_the_authority() {
     let tree = tree();
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     let config = tree.read("/etc/k8steps/cluster.toml");
     let more = config.replace(EC, &format!("{EC}extra-sans = [\"etcd.example.com\"]\n"));
     tree.write("/etc/k8steps/cluster.toml", &more);
-    let (planned, _) = run(&tree, &["plan"], 3);
+    let (planned, _) = tree.run(&["plan"], 3);
     insta::assert_snapshot!(planned, @r"
     ~ issue /etc/ssl/etcd/ssl/member-node1.pem (CN=etcd-member-node1): it lacks DNS:etcd.example.com
     ~ issue /etc/ssl/etcd/ssl/admin-node1.pem (CN=etcd-admin-node1): it lacks DNS:etcd.example.com
@@ -217,13 +169,13 @@ fn new_names_reissue_leaves_and_leave_the_authority() {
     ");
     reissued(&tree, &LEAVES);
     tree.write("/etc/k8steps/cluster.toml", &config);
-    assert!(run(&tree, &["plan"], 3).0.contains("it still has DNS:etcd.example.com"));
+    assert!(tree.run(&["plan"], 3).0.contains("it still has DNS:etcd.example.com"));
 }
 
 #[test]
 fn what_is_damaged_or_gone_is_issued_again_and_nothing_else() {
     let tree = tree();
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     tree.write(&pem("member-node1"), "garbage");
     reissued(&tree, &["member-node1"]);
     fs::remove_file(tree.path(&pem("admin-node1-key"))).unwrap();
@@ -231,7 +183,7 @@ fn what_is_damaged_or_gone_is_issued_again_and_nothing_else() {
     // What a kill between the two writes leaves: a new key, the old certificate.
     let key = tree.read(&pem("admin-node1-key"));
     tree.write(&pem("node-node1-key"), &key);
-    assert!(run(&tree, &["plan"], 3).0.contains("its key belongs to another certificate"));
+    assert!(tree.run(&["plan"], 3).0.contains("its key belongs to another certificate"));
     reissued(&tree, &["node-node1"]);
     // The authority's certificate can be made again from its key; what it issued stays good.
     fs::remove_file(tree.path(&pem("ca"))).unwrap();
@@ -241,26 +193,26 @@ fn what_is_damaged_or_gone_is_issued_again_and_nothing_else() {
 #[test]
 fn a_certificate_of_another_authority_is_replaced() {
     let (tree, other) = (tree(), tree());
-    run(&tree, &["apply"], 0);
-    run(&other, &["apply"], 0);
+    tree.run(&["apply"], 0);
+    other.run(&["apply"], 0);
     for name in ["member-node1", "member-node1-key"] {
         tree.write(&pem(name), &other.read(&pem(name)));
     }
-    assert!(run(&tree, &["plan"], 3).0.contains("another authority issued it"));
+    assert!(tree.run(&["plan"], 3).0.contains("another authority issued it"));
     reissued(&tree, &["member-node1"]);
 }
 
 #[test]
 fn an_authority_without_its_key_is_never_replaced() {
     let tree = tree();
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     let key = tree.read(&pem("ca-key"));
     fs::remove_file(tree.path(&pem("ca-key"))).unwrap();
-    refused(&tree, 1, "ca-key-missing", "restore `/etc/ssl/etcd/ssl/ca-key.pem` from a backup");
+    tree.refuses_phase(1, "ca-key-missing", "restore `/etc/ssl/etcd/ssl/ca-key.pem` from a backup");
     fs::remove_file(tree.path(&pem("ca"))).unwrap();
-    refused(&tree, 1, "ca-missing", "restore `/etc/ssl/etcd/ssl/ca.pem`");
+    tree.refuses_phase(1, "ca-missing", "restore `/etc/ssl/etcd/ssl/ca.pem`");
     tree.write(&pem("ca-key"), "garbage");
-    refused(&tree, 1, "ca-key-unusable", "restore `/etc/ssl/etcd/ssl/ca-key.pem`");
+    tree.refuses_phase(1, "ca-key-unusable", "restore `/etc/ssl/etcd/ssl/ca-key.pem`");
     tree.write(&pem("ca-key"), &key);
     reissued(&tree, &["ca"]);
 }
@@ -268,18 +220,18 @@ fn an_authority_without_its_key_is_never_replaced() {
 #[test]
 fn a_wrong_authority_is_refused() {
     let tree = tree();
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     let member = tree.read(&pem("member-node1-key"));
     tree.write(&pem("ca-key"), &member);
-    refused(&tree, 1, "ca-key-unusable", "restore `/etc/ssl/etcd/ssl/ca-key.pem`");
+    tree.refuses_phase(1, "ca-key-unusable", "restore `/etc/ssl/etcd/ssl/ca-key.pem`");
     tree.write(&pem("ca"), &tree.read(&pem("member-node1")));
-    refused(&tree, 1, "ca-unusable", "restore `/etc/ssl/etcd/ssl/ca.pem`");
+    tree.refuses_phase(1, "ca-unusable", "restore `/etc/ssl/etcd/ssl/ca.pem`");
 }
 
 #[test]
 fn the_second_member_is_given_the_authority() {
     let first = tree();
-    run(&first, &["apply"], 0);
+    first.run(&["apply"], 0);
     let nodes = "schema = 1\n[pki]\nkey-algorithm = \"ecdsa-p256\"\n\
         [[node]]\nname = \"node1\"\naddress = \"192.0.2.11\"\nroles = [\"control-plane\", \"etcd\"]\n\
         [[node]]\nname = \"node2\"\naddress = \"192.0.2.12\"\nroles = [\"control-plane\"]\n\
@@ -287,47 +239,47 @@ fn the_second_member_is_given_the_authority() {
     let second = tree();
     second.write("/etc/k8steps/cluster.toml", nodes);
     let before = second.listing();
-    let (_, said) = run(&second, &["apply", "--node", "node2"], 2);
+    let (_, said) = second.run(&["apply", "--node", "node2"], 2);
     assert!(said.contains("error[ca-elsewhere]") && said.contains("on node `node1`"), "{said}");
     assert_eq!(second.listing(), before);
 
     second.write(&pem("ca"), &first.read(&pem("ca")));
     let before = second.listing();
-    let (_, said) = run(&second, &["apply", "--node", "node2"], 1);
+    let (_, said) = second.run(&["apply", "--node", "node2"], 1);
     assert!(said.contains("error[ca-key-missing]"), "{said}");
     assert!(said.contains("hint: copy `/etc/ssl/etcd/ssl/ca-key.pem` from node `node1`"), "{said}");
     assert_eq!(second.listing(), before);
 
     second.write(&pem("ca-key"), &first.read(&pem("ca-key")));
-    run(&second, &["apply", "--node", "node2"], 0);
+    second.run(&["apply", "--node", "node2"], 0);
     openssl(&second, &["verify", "-CAfile", "ca.pem", "node-node2.pem"]);
     assert!(!second.path(&pem("member-node2")).exists(), "no member, no member certificate");
 
     // Once everything is issued the key may go; a worker needs nothing at all.
     fs::remove_file(second.path(&pem("ca-key"))).unwrap();
-    run(&second, &["check", "--node", "node2"], 0);
-    assert!(run(&second, &["plan", "--node", "node3"], 0).1.contains("nothing to do"));
+    second.run(&["check", "--node", "node2"], 0);
+    assert!(second.run(&["plan", "--node", "node3"], 0).1.contains("nothing to do"));
 }
 
 #[test]
 fn bad_descriptions_are_refused() {
-    let bad = |extra: &str, error: &str, hint: &str| refused(&tree_with(extra), 2, error, hint);
+    let bad = |extra: &str, error: &str, hint: &str| tree_with(extra).refuses_phase(2, error, hint);
     bad("[pki]\nextra-sans = [\"a b\"]", "san-invalid", "write DNS names");
     bad("[pki]\nvalidity-days = 30", "validity-too-short", "raise validity-days");
     bad("[pki]\nvalidity-days = 4000000", "validity-too-long", "36500 days");
     bad("[pki]\nkey-algoritm = \"rsa-2048\"", "input-invalid", "did you mean `key-algorithm`?");
     let tree = Tree::with_cluster(KPKI, EC);
-    refused(&tree, 2, "input-missing", "run `kprep apply`, which makes it");
+    tree.refuses_phase(2, "input-missing", "run `kprep apply`, which makes it");
 }
 
 #[test]
 fn status_tells_what_there_is() {
     let tree = tree_with("[pki]\nkey-algorithm = \"ecdsa-p256\"\nvalidity-days = 100\n");
-    let (text, _) = run(&tree, &["status"], 0);
+    let (text, _) = tree.run(&["status"], 0);
     assert!(text.contains("member-node1.pem  (does not exist)"), "{text}");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     tree.write(&pem("node-node1"), "garbage");
-    let (text, _) = run(&tree, &["status"], 0);
+    let (text, _) = tree.run(&["status"], 0);
     let end = text.lines().nth(1).unwrap().split_whitespace().nth(3).unwrap();
     insta::assert_snapshot!(text.replace(end, "YYYY-MM-DDThh:mm:ssZ"), @r"
     CERTIFICATE                         SUBJECT               ISSUER      NOT AFTER             DAYS LEFT  NAMES
@@ -336,7 +288,7 @@ fn status_tells_what_there_is() {
     /etc/ssl/etcd/ssl/admin-node1.pem   CN=etcd-admin-node1   CN=etcd-ca  YYYY-MM-DDThh:mm:ssZ  99         DNS:etcd,DNS:etcd.kube-system,DNS:etcd.kube-system.svc,DNS:etcd.kube-system.svc.cluster.local,DNS:lb-apiserver.kubernetes.local,DNS:localhost,DNS:node1,IP:127.0.0.1,IP:192.0.2.11,IP:::1
     /etc/ssl/etcd/ssl/node-node1.pem    (it is not PEM)
     ");
-    let (json, _) = run(&tree, &["status", "--json"], 0);
+    let (json, _) = tree.run(&["status", "--json"], 0);
     let first = json.lines().nth(1).unwrap();
     assert!(first.contains("\"subject\":\"CN=etcd-member-node1\""), "{first}");
     assert!(first.contains("\"days-left\":99"), "{first}");
@@ -344,9 +296,7 @@ fn status_tells_what_there_is() {
 
 #[test]
 fn help() {
-    let tree = Tree::new(KPKI);
-    let output = tree.bare().arg("--help").output().unwrap();
-    let help = String::from_utf8(output.stdout).unwrap();
+    let help = Tree::new(KPKI).help();
     let own = help.split("\nOptions:").next().unwrap(); // the shared flags are khost's
     insta::assert_snapshot!(own, @r"
     Issue the certificates of etcd, once

@@ -19,17 +19,11 @@ fn tree(extra: &str) -> Tree {
 }
 
 fn fill(tree: &Tree) {
-    tree.write("/run/user", ""); // every machine has /run, and the lock in it comes and goes
     tree.write("/var/lib/dpkg/status", "");
     tree.write("/etc/hostname", "debian\n");
     tree.write("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 debian\n");
     tree.write("/etc/fstab", "UUID=1 / ext4 defaults 0 1\nUUID=2 none swap sw 0 0\n");
     tree.write("/etc/resolv.conf", "nameserver 192.0.2.53\n");
-}
-
-/// Run `args`, which must end with `code`; standard output and error.
-fn run(tree: &Tree, args: &[&str], code: i32) -> (String, String) {
-    spoken(&tree.tool().args(args).assert().code(code))
 }
 
 fn spoken(assert: &assert_cmd::assert::Assert) -> (String, String) {
@@ -38,25 +32,30 @@ fn spoken(assert: &assert_cmd::assert::Assert) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// `plan` and `apply` must refuse with exactly this and leave the tree as it was.
-fn refused(tree: &Tree, code: i32, error: &str, hint: &str) {
-    let before = tree.listing();
-    for verb in ["plan", "apply"] {
-        let (_, stderr) = run(tree, &[verb], code);
-        assert!(stderr.contains(&format!("error[{error}]")), "{stderr}");
-        assert!(stderr.contains("hint: ") && stderr.contains(hint), "{stderr}");
-    }
-    assert_eq!(tree.listing(), before);
-}
-
 #[test]
 fn plan_apply_again_check_and_back() {
     let tree = tree("");
-    let before = tree.listing();
-
-    let (planned, _) = run(&tree, &["plan"], 3);
-    assert_eq!(tree.listing(), before, "plan wrote something");
-    let planned: Vec<_> = planned.lines().filter_map(|line| line.strip_prefix("~ ")).collect();
+    let planned = tree.lives_through_its_phase(|| {
+        let applied = tree.listing();
+        for line in [
+            "etc/kubernetes 40755 ",
+            "etc/kubernetes/pki 120777 /etc/kubernetes/ssl",
+            "etc/systemd/system/swap.target 120777 /dev/null",
+            "usr/libexec/kubernetes/kubelet-plugins/volume/exec 40755 ",
+        ] {
+            assert!(applied.contains(line), "{line} not in\n{applied}");
+        }
+        assert_eq!(tree.read("/etc/hostname"), "node1\n");
+        assert_eq!(
+            tree.read("/etc/hosts"),
+            "127.0.0.1 localhost\n127.0.1.1 debian\n\
+             # k8steps BEGIN\n192.0.2.11 node1\n# k8steps END\n"
+        );
+        assert_eq!(
+            tree.read("/etc/fstab"),
+            "UUID=1 / ext4 defaults 0 1\n#k8steps# UUID=2 none swap sw 0 0\n"
+        );
+    });
     insta::assert_snapshot!(planned.join("\n"), @"
     edit /etc/fstab
     link /etc/systemd/system/swap.target to /dev/null
@@ -75,42 +74,12 @@ fn plan_apply_again_check_and_back() {
     create /etc/sysctl.d/90-k8steps.conf (0644 root:root)
     create /var/lib/k8steps/facts.json (0644 root:root)
     ");
-
-    run(&tree, &["apply"], 0);
-    let applied = tree.listing();
-    for line in [
-        "etc/kubernetes 40755 ",
-        "etc/kubernetes/pki 120777 /etc/kubernetes/ssl",
-        "etc/systemd/system/swap.target 120777 /dev/null",
-        "usr/libexec/kubernetes/kubelet-plugins/volume/exec 40755 ",
-    ] {
-        assert!(applied.contains(line), "{line} not in\n{applied}");
-    }
-    assert_eq!(tree.read("/etc/hostname"), "node1\n");
-    assert_eq!(
-        tree.read("/etc/hosts"),
-        "127.0.0.1 localhost\n127.0.1.1 debian\n\
-         # k8steps BEGIN\n192.0.2.11 node1\n# k8steps END\n"
-    );
-    assert_eq!(
-        tree.read("/etc/fstab"),
-        "UUID=1 / ext4 defaults 0 1\n#k8steps# UUID=2 none swap sw 0 0\n"
-    );
-
-    let (_, said) = run(&tree, &["apply"], 0);
-    assert!(said.contains("nothing to do"), "{said}");
-    assert_eq!(tree.listing(), applied);
-    run(&tree, &["plan"], 0);
-    run(&tree, &["check"], 0);
-
-    run(&tree, &["reset", "--yes"], 0);
-    assert_eq!(tree.listing(), before);
 }
 
 #[test]
 fn facts_of_a_tree_are_those_of_an_ordinary_server() {
     let tree = tree("");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     let facts: Facts = serde_json::from_str(&tree.read(Facts::PATH)).unwrap();
     assert_eq!((&*facts.node, &*facts.address.to_string()), ("node1", "192.0.2.11"));
     assert_eq!((&*facts.os.id, facts.os.family), ("debian", Family::Debian));
@@ -120,7 +89,7 @@ fn facts_of_a_tree_are_those_of_an_ordinary_server() {
     assert_eq!((facts.limits.nofile, facts.container, facts.swap), (None, false, false));
     assert_eq!(facts.resolv_conf, "/etc/resolv.conf");
 
-    let (printed, _) = run(&tree, &["facts"], 0);
+    let (printed, _) = tree.run(&["facts"], 0);
     assert_eq!(printed, tree.read(Facts::PATH));
 }
 
@@ -139,7 +108,7 @@ fn a_confined_machine_tells_so_and_its_swap_is_left_alone() {
     tree.write("/proc/sys/kernel/osrelease", "6.12.0\n");
     tree.write("/sys/fs/cgroup/memory/tasks", "");
     tree.write("/sys/devices/system/cpu/online", "0-1\n");
-    let (printed, _) = run(&tree, &["facts"], 0);
+    let (printed, _) = tree.run(&["facts"], 0);
     insta::assert_snapshot!(printed.replace("arm64", "amd64"), @r#"
     {
       "schema": 1,
@@ -175,7 +144,7 @@ fn a_confined_machine_tells_so_and_its_swap_is_left_alone() {
     "#);
 
     let fstab = tree.read("/etc/fstab");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     assert_eq!(tree.read("/etc/fstab"), fstab);
     assert!(!tree.listing().contains("swap.target"));
     assert!(!tree.read("/etc/sysctl.d/90-k8steps.conf").contains("net.bridge"));
@@ -186,18 +155,18 @@ fn what_is_not_to_be_managed_is_left_alone() {
     let tree = tree("[host]\nmanage-hostname = false\nmanage-hosts = false\nswap = \"stays\"");
     let kept = || ["/etc/hostname", "/etc/hosts", "/etc/fstab"].map(|path| tree.read(path));
     let before = kept();
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     assert_eq!(kept(), before);
 }
 
 #[test]
 fn reset_takes_out_its_lines_and_leaves_those_of_others() {
     let tree = tree("");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     let hosts = tree.read("/etc/hosts") + "192.0.2.99 theirs\n";
     tree.write("/etc/hosts", &hosts);
-    run(&tree, &["plan"], 0);
-    run(&tree, &["reset", "--yes"], 0);
+    tree.run(&["plan"], 0);
+    tree.run(&["reset", "--yes"], 0);
     let left = "127.0.0.1 localhost\n127.0.1.1 debian\n192.0.2.99 theirs\n";
     assert_eq!(tree.read("/etc/hosts"), left);
 }
@@ -205,11 +174,11 @@ fn reset_takes_out_its_lines_and_leaves_those_of_others() {
 #[test]
 fn a_renamed_node_is_a_diff() {
     let tree = tree("");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     tree.write(CONFIG, &tree.read(CONFIG).replace("node1", "node2"));
-    let (stdout, _) = run(&tree, &["check"], 3);
+    let (stdout, _) = tree.run(&["check"], 3);
     assert!(stdout.contains("-192.0.2.11 node1") && stdout.contains("+192.0.2.11 node2"));
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     assert!(!tree.read("/etc/hosts").contains("node1"));
 }
 
@@ -217,14 +186,13 @@ fn a_renamed_node_is_a_diff() {
 fn network_manager_is_told_where_it_is_installed() {
     let tree = tree("");
     tree.write("/etc/NetworkManager/NetworkManager.conf", "[main]\n");
-    run(&tree, &["apply"], 0);
+    tree.run(&["apply"], 0);
     assert!(tree.read("/etc/NetworkManager/conf.d/k8s.conf").contains("interface-name:cni0;"));
 }
 
 #[test]
 fn an_unknown_key_is_named_with_the_nearest() {
-    refused(
-        &tree("[network]\npod-cdir = \"10.0.0.0/16\""),
+    tree("[network]\npod-cdir = \"10.0.0.0/16\"").refuses_phase(
         2,
         "input-invalid",
         "did you mean `pod-cidr`?",
@@ -240,8 +208,8 @@ fn a_wrong_type_and_host_bits_name_their_line() {
         ("[host]\nswap = \"on\"", "unknown variant `on`"),
     ] {
         let tree = tree(extra);
-        refused(&tree, 2, "input-invalid", "correct `");
-        let (_, stderr) = run(&tree, &["plan"], 2);
+        tree.refuses_phase(2, "input-invalid", "correct `");
+        let (_, stderr) = tree.run(&["plan"], 2);
         assert!(stderr.contains(said), "{stderr}");
     }
 }
@@ -251,24 +219,33 @@ fn what_describes_no_cluster_is_refused_by_key() {
     let second = |name: &str, roles: &str| {
         format!("[[node]]\nname = \"{name}\"\naddress = \"192.0.2.12\"\nroles = [{roles}]")
     };
+    let release = "kubernetes.version: choose a release from 1.31.0 up to, not including, 1.36.0";
     for (extra, error, hint) in [
         ("[network]\npod-cidr = \"10.233.0.0/18\"".into(), "networks-overlap", "network.pod-cidr"),
         ("[network]\npod-cidr = \"10.233.0.0/16\"".into(), "networks-overlap", "network.pod-cidr"),
-        (second("node2", "\"etcd\""), "etcd-even", "one, three or five"),
-        (second("Node_2", "\"worker\""), "node-name-invalid", "lower-case letters"),
-        ("[kubernetes]\nversion = \"1.30.14\"".into(), "version-unsupported", "1.31.0"),
-        ("[kubernetes]\nversion = \"1.36.0\"".into(), "version-unsupported", "1.36.0"),
+        (
+            second("node2", "\"etcd\""),
+            "etcd-even",
+            "node: give the role etcd to one, three or five",
+        ),
+        (
+            second("Node_2", "\"worker\""),
+            "node-name-invalid",
+            "node[0].name: use at most 253 lower-case letters",
+        ),
+        ("[kubernetes]\nversion = \"1.30.14\"".into(), "version-unsupported", release),
+        ("[kubernetes]\nversion = \"1.36.0\"".into(), "version-unsupported", release),
     ] {
         let extra: String = extra;
-        refused(&tree(&extra), 2, error, hint);
+        tree(&extra).refuses_phase(2, error, hint);
     }
 }
 
 #[test]
 fn a_missing_description_names_the_command_that_makes_it() {
     let tree = Tree::new(KPREP);
-    refused(&tree, 2, "input-missing", "run `kprep init`");
-    let (stdout, _) = run(&tree, &["validate"], 2);
+    tree.refuses_phase(2, "input-missing", "run `kprep init`");
+    let (stdout, _) = tree.run(&["validate"], 2);
     assert!(stdout.contains("problem[input-missing]"), "{stdout}");
 }
 
@@ -276,18 +253,18 @@ fn a_missing_description_names_the_command_that_makes_it() {
 fn an_unsupported_system_is_refused() {
     let tree = tree("");
     tree.write("/etc/os-release", "ID=alpine\n");
-    refused(&tree, 1, "os-unsupported", "Debian 12-13");
+    tree.refuses_phase(1, "os-unsupported", "use Debian 12-13");
 }
 
 #[test]
 fn something_in_the_way_is_named_and_stays() {
     let tree = tree("");
     tree.write("/etc/kubernetes/pki/ca.crt", "theirs");
-    let (_, stderr) = run(&tree, &["plan"], 1);
+    let (_, stderr) = tree.run(&["plan"], 1);
     assert!(stderr.contains("error[not-a-link]: `/etc/kubernetes/pki`"), "{stderr}");
-    run(&tree, &["apply"], 1);
+    tree.run(&["apply"], 1);
     assert_eq!(tree.read("/etc/kubernetes/pki/ca.crt"), "theirs");
-    run(&tree, &["reset", "--yes"], 0);
+    tree.run(&["reset", "--yes"], 0);
 }
 
 #[test]
@@ -313,7 +290,7 @@ fn a_read_only_tree_is_left_without_a_trace() {
         }
     };
     closed(0o555);
-    let (_, stderr) = run(&tree, &["apply"], 1);
+    let (_, stderr) = tree.run(&["apply"], 1);
     closed(0o755);
     assert!(stderr.contains("error[write-failed]"), "{stderr}");
     assert!(stderr.contains("--root DIR"), "{stderr}");
@@ -325,12 +302,12 @@ fn a_failed_write_leaves_the_old_file() {
     let tree = tree("");
     let etc = tree.path("/etc");
     fs::set_permissions(&etc, fs::Permissions::from_mode(0o555)).unwrap();
-    let (_, stderr) = run(&tree, &["apply"], 1);
+    let (_, stderr) = tree.run(&["apply"], 1);
     assert!(stderr.contains("error[write-failed]"), "{stderr}");
     fs::set_permissions(&etc, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(tree.read("/etc/fstab").contains("\nUUID=2 none swap"));
-    run(&tree, &["apply"], 0); // and again, now that it can
-    run(&tree, &["check"], 0);
+    tree.run(&["apply"], 0); // and again, now that it can
+    tree.run(&["check"], 0);
 }
 
 #[test]
@@ -363,12 +340,12 @@ fn an_address_of_another_machine_is_a_host_problem() {
 fn validate_lists_everything_and_stops_at_nothing() {
     let tree = tree("[network]\npod-cidr = \"10.233.0.0/18\"\nnode-ports = \"x\"");
     let before = tree.listing();
-    let (stdout, stderr) = run(&tree, &["validate"], 2);
+    let (stdout, stderr) = tree.run(&["validate"], 2);
     assert!(stdout.contains("problem[networks-overlap]: network.pod-cidr: "), "{stdout}");
     assert!(stdout.contains("problem[node-ports-invalid]: network.node-ports: "), "{stdout}");
     assert!(stderr.contains("2 problems"), "{stderr}");
 
-    let (stdout, _) = run(&tree, &["validate", "--json"], 2);
+    let (stdout, _) = tree.run(&["validate", "--json"], 2);
     let lines: Vec<serde_json::Value> =
         stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let codes: Vec<_> = lines.iter().map(|line| line["code"].as_str().unwrap()).collect();
@@ -382,10 +359,10 @@ fn validate_lists_everything_and_stops_at_nothing() {
 
 #[test]
 fn a_sound_description_of_a_tree_is_valid() {
-    let (stdout, stderr) = run(&tree(""), &["validate"], 0);
+    let (stdout, stderr) = tree("").run(&["validate"], 0);
     assert_eq!(stdout, "");
     assert!(stderr.contains("0 problems"), "{stderr}");
-    let (stdout, _) = run(&tree(""), &["validate", "-v"], 0);
+    let (stdout, _) = tree("").run(&["validate", "-v"], 0);
     assert!(stdout.contains("good[input-invalid]: the description is sound"), "{stdout}");
 }
 
@@ -393,37 +370,35 @@ fn a_sound_description_of_a_tree_is_valid() {
 fn init_writes_a_sound_description_and_never_over_another() {
     let tree = Tree::new(KPREP);
     let before = tree.listing();
-    let (printed, _) = run(&tree, &["init", "--stdout"], 0);
-    let (same, _) = run(&tree, &["init", "--config", "-"], 0);
+    let (printed, _) = tree.run(&["init", "--stdout"], 0);
+    let (same, _) = tree.run(&["init", "--config", "-"], 0);
     assert_eq!(printed, same);
     assert_eq!(tree.listing(), before, "--stdout wrote something");
 
-    run(&tree, &["init"], 0);
+    tree.run(&["init"], 0);
     let written = tree.read(CONFIG);
     assert_eq!(written, printed);
     assert!(written.contains("# Addresses of Pods"), "{written}");
     let cluster = Cluster::parse(&written).unwrap();
     assert_eq!(cluster.problems(), []);
     assert_eq!(cluster.nodes.len(), 1);
-    run(&tree, &["validate"], 0);
+    tree.run(&["validate"], 0);
 
     tree.write(CONFIG, "mine\n");
-    let (_, stderr) = run(&tree, &["init"], 2);
+    let (_, stderr) = tree.run(&["init"], 2);
     assert!(stderr.contains("error[config-exists]"), "{stderr}");
     assert!(stderr.contains("kprep init --stdout"), "{stderr}");
     assert_eq!(tree.read(CONFIG), "mine\n");
 
     let elsewhere = tree.path("/etc/other.toml");
     let config = elsewhere.to_str().unwrap();
-    run(&tree, &["init", "--config", config, "--node", "edge-7"], 0);
+    tree.run(&["init", "--config", config, "--node", "edge-7"], 0);
     assert!(tree.read("/etc/other.toml").contains("name = \"edge-7\""));
 }
 
 #[test]
 fn help_tells_what_it_is_for() {
-    let tree = Tree::new(KPREP);
-    let help = tree.bare().arg("--help").assert().success().get_output().stdout.clone();
-    insta::assert_snapshot!(String::from_utf8(help).unwrap(), @"
+    insta::assert_snapshot!(Tree::new(KPREP).help(), @"
     Prepare the operating system of this machine to be a Kubernetes node
 
     Installs packages, makes the user `kube` and the directories Kubernetes lives

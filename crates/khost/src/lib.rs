@@ -6,6 +6,7 @@
 //! | module | the one way to |
 //! |---|---|
 //! | [`app`] | start a tool: parse, log, run, print the error |
+//! | [`artifacts`] | find something in the store |
 //! | [`cmd`] | run a program |
 //! | [`engine`] | walk a list of steps |
 //! | [`error`] | fail |
@@ -20,6 +21,7 @@
 //! | [`wait`] | wait, with a limit and a reason |
 
 pub mod app;
+pub mod artifacts;
 pub mod cmd;
 pub mod engine;
 pub mod error;

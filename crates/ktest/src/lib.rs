@@ -1,5 +1,9 @@
-//! What the command-line tests of all tools share: a tree to work on, and the tool run in it as an
-//! ordinary user, even when the tests themselves run as root.
+//! What the tests of all tools share: a tree to work on, the tool run in it as an ordinary user
+//! (even when the tests themselves run as root), and samples of what the phases leave.
+
+mod expect;
+mod life;
+mod samples;
 
 use std::{
     fs,
@@ -9,11 +13,9 @@ use std::{
 };
 
 use assert_cmd::Command as AssertCommand;
-use kspec::{
-    Arch,
-    state::{Capabilities, CgroupVersion, Facts, Family, Kernel, Limits, Os},
-};
 use tempfile::TempDir;
+
+pub use samples::{artifacts, certificate, control_plane, etcd, facts, image, pki};
 
 /// `nobody` on every distribution these tools support.
 const NOBODY: u32 = 65534;
@@ -26,16 +28,18 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// An empty tree for the program at `tool`: pass `env!("CARGO_BIN_EXE_…")`.
+    /// A tree for the program at `tool`: pass `env!("CARGO_BIN_EXE_…")`. All that is in it is
+    /// `/run`, which every machine has; the tools' locks come and go there.
     #[expect(clippy::missing_panics_doc, clippy::unwrap_used, reason = "only tests call this")]
     pub fn new(tool: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join(Path::new(tool).file_name().unwrap());
         place(Path::new(tool), &copy);
-        fs::create_dir(dir.path().join("root")).unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let tree = Self { dir, tool: copy };
+        fs::create_dir_all(tree.path("/run")).unwrap();
         give_away(&tree.root());
+        give_away(&tree.path("/run"));
         tree
     }
 
@@ -133,35 +137,6 @@ impl Tree {
         }
         found.sort();
         found.join("\n")
-    }
-}
-
-/// What kprep learns about `node1` when it is an ordinary Debian machine that withholds nothing.
-pub fn facts() -> Facts {
-    let address = std::net::IpAddr::from([192, 0, 2, 11]);
-    let [id, version, name, release, resolv_conf] =
-        ["debian", "12", "Debian 12", "6.1.0", "/etc/resolv.conf"].map(Into::into);
-    Facts {
-        schema: kspec::SCHEMA,
-        node: "node1".into(),
-        os: Os { id, version, name, family: Family::Debian },
-        arch: Arch::Amd64,
-        cpus: 2,
-        memory_mib: 4096,
-        address,
-        default_address: Some(address),
-        kernel: Kernel {
-            release,
-            cgroup: CgroupVersion::V2,
-            overlay: true,
-            bridge_netfilter: true,
-            conntrack_writable: true,
-        },
-        capabilities: Capabilities { sys_resource: true },
-        limits: Limits { nofile: None },
-        container: false,
-        swap: false,
-        resolv_conf,
     }
 }
 

@@ -1,11 +1,8 @@
 //! The whole file, as it stands on an ordinary machine and on one that allows less.
 
 use kspec::{
-    Arch, Cluster, Sha256,
-    state::{
-        Capabilities, Certificate, CgroupVersion, EtcdState, Facts, Family, Kernel, Limits, Member,
-        Os,
-    },
+    Cluster, Sha256,
+    state::{CgroupVersion, Family, Member},
 };
 use serde_json::json;
 
@@ -15,19 +12,15 @@ use crate::inputs::Inputs;
 /// A node on an ordinary Rocky machine.
 pub(crate) fn inputs() -> Inputs {
     let cluster = Cluster::example("node1", "192.0.2.11".parse().unwrap());
+    let mut facts = ktest::facts();
+    facts.os.family = Family::RedHat;
     let member = Member { path: "/store/x".into(), sha256: Sha256::of("x") };
     Inputs {
         node: cluster.nodes[0].clone(),
-        facts: facts(),
-        etcd: EtcdState {
-            schema: 1,
-            version: Some("3.5.25".into()),
-            member: Some("etcd1".into()),
-            endpoints: vec!["https://192.0.2.11:2379".into()],
-            data_dir: "/var/lib/etcd".into(),
-        },
-        etcd_ca: certificate("ca"),
-        etcd_client: certificate("node-node1"),
+        facts,
+        etcd: ktest::etcd(),
+        etcd_ca: ktest::certificate("ca"),
+        etcd_client: ktest::certificate("node-node1"),
         kubeadm: member.clone(),
         kubectl: member,
         local: "https://127.0.0.1:6443".into(),
@@ -45,46 +38,6 @@ pub(crate) fn lab(inputs: &mut Inputs) {
     facts.kernel.cgroup = CgroupVersion::V1;
     facts.kernel.bridge_netfilter = false;
     facts.kernel.conntrack_writable = false;
-}
-
-fn facts() -> Facts {
-    Facts {
-        schema: 1,
-        node: "node1".into(),
-        os: Os {
-            id: "rocky".into(),
-            version: "10.1".into(),
-            name: "Rocky Linux 10.1".into(),
-            family: Family::RedHat,
-        },
-        arch: Arch::Amd64,
-        cpus: 4,
-        memory_mib: 8192,
-        address: "192.0.2.11".parse().unwrap(),
-        default_address: "192.0.2.11".parse().ok(),
-        kernel: Kernel {
-            release: "6.12.0".into(),
-            cgroup: CgroupVersion::V2,
-            overlay: true,
-            bridge_netfilter: true,
-            conntrack_writable: true,
-        },
-        capabilities: Capabilities { sys_resource: true },
-        limits: Limits { nofile: None },
-        container: false,
-        swap: false,
-        resolv_conf: "/etc/resolv.conf".into(),
-    }
-}
-
-fn certificate(name: &str) -> Certificate {
-    Certificate {
-        cert: format!("/etc/ssl/etcd/ssl/{name}.pem"),
-        key: format!("/etc/ssl/etcd/ssl/{name}-key.pem"),
-        sha256: Sha256::of(name),
-        subject: format!("CN=etcd-{name}"),
-        not_after: "2126-01-01T00:00:00Z".into(),
-    }
 }
 
 #[test]

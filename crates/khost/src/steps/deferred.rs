@@ -9,6 +9,7 @@ type Make = Box<dyn Fn(&Context<'_>) -> Result<Option<File>>>;
 /// A [`File`] that is made out of what other steps leave on the machine.
 pub struct Deferred {
     path: PathBuf,
+    after: Option<&'static str>,
     make: Make,
 }
 
@@ -18,7 +19,23 @@ impl Deferred {
         path: impl Into<PathBuf>,
         make: impl Fn(&Context<'_>) -> Result<Option<File>> + 'static,
     ) -> Self {
-        Self { path: path.into(), make: Box::new(make) }
+        Self { path: path.into(), after: None, make: Box::new(make) }
+    }
+
+    /// The step with the id `step` makes what it is made of: where that one changes something,
+    /// this file changes too, even if an earlier one is there.
+    #[must_use]
+    pub fn after(mut self, step: &'static str) -> Self {
+        self.after = Some(step);
+        self
+    }
+
+    /// Whether a file that cannot be made yet will be made in this run. In a tree the step that
+    /// makes what it is made of is passed over; so is this one.
+    fn is_to_come(&self, context: &Context<'_>) -> bool {
+        let host = context.host;
+        self.after.is_some_and(|step| context.changes(step))
+            || (host.is_live() && !fs::exists(&host.path(&self.path)))
     }
 }
 
@@ -40,11 +57,10 @@ impl Step for Deferred {
     fn check(&self, context: &Context<'_>) -> Result<Status> {
         match (self.make)(context)? {
             Some(file) => file.check(context),
-            // In a tree, the step that makes what it is made of is passed over; so is this one.
-            None if !context.host.is_live() || fs::exists(&context.host.path(&self.path)) => {
-                Ok(Status::Done)
+            None if self.is_to_come(context) => {
+                Ok(Status::Differs(Change::new(format!("create {}", self.path.display()))))
             }
-            None => Ok(Status::Differs(Change::new(format!("create {}", self.path.display())))),
+            None => Ok(Status::Done),
         }
     }
 
@@ -87,5 +103,20 @@ mod tests {
         assert_eq!(what(&context), "create /k8steps-copy (0644 root:root)");
         copy.apply(&context).unwrap();
         assert_eq!(what(&context), "done");
+    }
+
+    #[test]
+    fn an_earlier_one_stays_unless_the_step_before_changes() {
+        let (machine, report) = (Host::new("/"), Report::new("test", false, Loudness::Quiet));
+        let context = Context::new(&machine, &report, None);
+        let never = || Deferred::new("/proc/self/comm", |_| Ok(None)); // a file that is there
+        assert_eq!(never().check(&context).unwrap(), Status::Done);
+        assert_eq!(never().after("source").check(&context).unwrap(), Status::Done);
+        context.changed.borrow_mut().insert("source".into());
+        let Status::Differs(change) = never().after("source").check(&context).unwrap() else {
+            panic!("it would be made from another source");
+        };
+        assert_eq!(change.what, "create /proc/self/comm");
+        assert_eq!(never().check(&context).unwrap(), Status::Done);
     }
 }

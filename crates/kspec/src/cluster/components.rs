@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Fields passed through to a component's own configuration, for what these tools do not know.
-pub type Extra = BTreeMap<String, serde_json::Value>;
+use super::Extra;
 
 /// `[host]`: the operating system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -5,6 +5,7 @@
 //! `kprep init` writes beside it.
 
 mod components;
+mod extra;
 mod validate;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -13,9 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use components::{
-    Addon, Addons, Containerd, ControlPlane, Download, Etcd, Extra, Host, KeyAlgorithm, KubeProxy,
+    Addon, Addons, Containerd, ControlPlane, Download, Etcd, Host, KeyAlgorithm, KubeProxy,
     KubeProxyMode, Kubeadm, Kubelet, Pki, Registry, RegistryHost, Swap,
 };
+pub use extra::{Extra, merge};
 pub use validate::{Problem, SUPPORTED};
 
 use crate::{Cidr, ParseError, SCHEMA};
