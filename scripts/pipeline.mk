@@ -24,7 +24,8 @@ $(PHASES):
 	@begin=$$(date +%s.%N); $(BINDIR)/$@ apply $(KFLAGS) && \
 	  { test -z '$(TIMES)' || echo "$@ $$begin $$(date +%s.%N)" >> '$(TIMES)'; }
 
-# plan and check ask every phase; the worst answer counts (3 differs, 1 failed, 2 bad input).
+# plan and check ask one phase after the other, and stop at the first that cannot answer (its input
+# is missing, or it does not work). make itself ends with 2 whenever an answer was not "as wanted".
 plan check:
 	@worst=0; for phase in $(PHASES); do \
 	  $(BINDIR)/$$phase $@ $(KFLAGS) || { code=$$?; \

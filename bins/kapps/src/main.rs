@@ -45,7 +45,7 @@ enum Verb {
     Phase(khost::app::Verb),
     /// Print the manifests as YAML, for `kubectl apply -f -`
     ///
-    /// Needs no cluster and changes nothing.
+    /// Reads the state files, asks no cluster and changes nothing.
     Manifests {
         /// Only those of this add-on, e.g. coredns
         name: Option<String>,
@@ -127,7 +127,8 @@ fn manifests(tool: &Tool, name: Option<&str>) -> Result<String> {
         .map(|addon| addon.yaml.as_str())
         .collect();
     if let (Some(name), true) = (name, chosen.is_empty()) {
-        return Err(Error::input("addon-unknown", format!("no add-on `{name}` is switched on"))
+        return Err(Error::input("addon-unknown", format!("there are no manifests of `{name}`"))
+            .because("it is switched off in [addons], or has no objects in the cluster")
             .hint(format!("choose one of: {}", names.join(", "))));
     }
     Ok(chosen.join("---\n"))

@@ -29,7 +29,7 @@ pub(crate) fn applied(
         Thing::File(format!("{CNI_CONF_DIR}/10-flannel.conflist").into()),
         Thing::Chains("CNI-".into()), // by the portmap program
         Thing::Chains("FLANNEL-".into()),
-        Thing::Interface("flannel.1".into()),
+        Thing::Interface(format!("flannel.{}", cluster.network.flannel.vni)),
         Thing::Interface("cni0".into()), // by the bridge program
     ]))
 }

@@ -2,7 +2,7 @@
 //!
 //! Reads  `cluster.toml`, `artifacts.json`, `control-plane.json`
 //! Writes `cni.json`, `/opt/cni/bin/*`; flannel's objects in the cluster, and through them
-//!        `/etc/cni/net.d/10-flannel.conflist`, `/run/flannel`, the interfaces cni0 and flannel.1
+//!        `/etc/cni/net.d/10-flannel.conflist`, `/run/flannel`, the interfaces cni0 and flannel.VNI
 
 mod endpoint;
 mod flannel;
@@ -32,7 +32,7 @@ enum Verb {
     Phase(khost::app::Verb),
     /// Print flannel's manifests as YAML, for `kubectl apply -f -`
     ///
-    /// Needs no cluster and changes nothing.
+    /// Reads the state files, asks no cluster and changes nothing.
     Manifests,
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use khost::{Error, Result, Tool};
 use kspec::{
     Cluster, Node, Role,
-    state::{Artifacts, Certificate, EtcdState, Facts, Member, PkiState},
+    state::{Artifacts, Certificate, EtcdState, Facts, Member, NodeState, PkiState},
 };
 
 use crate::endpoints;
@@ -17,6 +17,7 @@ pub(crate) struct Inputs {
     pub(crate) node: Node,
     pub(crate) facts: Facts,
     pub(crate) etcd: EtcdState,
+    pub(crate) runtime: NodeState,
     /// Issuer of the etcd members' certificates.
     pub(crate) etcd_ca: Certificate,
     /// The API server's client certificate for etcd.
@@ -49,6 +50,7 @@ impl Inputs {
             kubeadm: program("kubeadm")?,
             kubectl: program("kubectl")?,
             etcd: tool.state()?,
+            runtime: tool.state()?, // without a kubelet and its images, init would wait in vain
             etcd_ca: pki.ca,
             etcd_client,
             local: format!("https://{local}"),

@@ -47,7 +47,7 @@ fn init(inputs: &Inputs) -> Value {
         "localAPIEndpoint": { "advertiseAddress": inputs.facts.address, "bindPort": PORT },
         "nodeRegistration": {
             "name": inputs.node.name,
-            "criSocket": paths::CRI_SOCKET,
+            "criSocket": inputs.runtime.cri_socket,
             "imagePullPolicy": "IfNotPresent",
             "imagePullSerial": true,
             "taints": taints,

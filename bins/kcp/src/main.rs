@@ -1,6 +1,7 @@
 //! kcp: make this node a control plane, with kubeadm.
 //!
-//! Reads  `cluster.toml`, `facts.json`, `artifacts.json`, `pki.json`, `etcd.json`
+//! Reads  `cluster.toml`, `facts.json`, `artifacts.json`, `pki.json`, `etcd.json`,
+//!        `node.json`
 //! Writes `control-plane.json`, `/usr/local/bin/{kubeadm,kubectl}`, what kubeadm keeps below
 //!        `/etc/kubernetes`, `/root/.kube/config`
 
@@ -40,8 +41,8 @@ kubeconfigs at its own API server, and waits until the API server, the
 controller manager and the scheduler work and pods can be admitted. The node
 is Ready only once kcni has given it a network.
 
-Reads cluster.toml, facts.json, artifacts.json, pki.json and etcd.json; leaves
-control-plane.json.
+Reads cluster.toml, facts.json, artifacts.json, pki.json, etcd.json and
+node.json; leaves control-plane.json.
 
 Example: show what would change, then do it
 

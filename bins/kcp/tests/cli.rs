@@ -2,7 +2,7 @@
 
 use kspec::{
     Sha256,
-    state::{ControlPlaneState, EtcdState, PkiState, State as _},
+    state::{ControlPlaneState, EtcdState, NodeState, PkiState, State as _},
 };
 use ktest::Tree;
 
@@ -22,6 +22,7 @@ fn fill(tree: &Tree) {
     tree.leave(&ktest::facts());
     tree.leave(&ktest::pki());
     tree.leave(&ktest::etcd());
+    tree.leave(&ktest::node());
 }
 
 #[test]
@@ -129,6 +130,8 @@ fn missing_inputs_name_the_command_that_makes_them() {
     bare.leave(&ktest::pki());
     bare.refuses_phase(2, "artifact-missing", "name it in artifacts.lock");
     fill(&bare);
+    bare.write(NodeState::PATH, "{}");
+    bare.refuses_phase(2, "input-invalid", "run `knode apply`");
     bare.write(EtcdState::PATH, "{}");
     bare.refuses_phase(2, "input-invalid", "run `ketcd apply`");
 }
@@ -185,8 +188,8 @@ fn help_tells_what_it_is_for() {
     controller manager and the scheduler work and pods can be admitted. The node
     is Ready only once kcni has given it a network.
 
-    Reads cluster.toml, facts.json, artifacts.json, pki.json and etcd.json; leaves
-    control-plane.json.
+    Reads cluster.toml, facts.json, artifacts.json, pki.json, etcd.json and
+    node.json; leaves control-plane.json.
 
     Example: show what would change, then do it
 

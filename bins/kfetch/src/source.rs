@@ -94,13 +94,8 @@ impl Sources {
         }
         if !self.download.mirrors_only {
             let server = section.and_then(|section| section.server.as_deref());
-            // Docker's images have a name of their own for the host that serves them.
-            let server = match server {
-                None if registry == "docker.io" => "https://registry-1.docker.io",
-                None => &format!("https://{registry}"),
-                Some(server) => server,
-            };
-            hosts.push(registry_host(server, false)?);
+            let server = server.map_or_else(|| Registry::home(registry), str::to_owned);
+            hosts.push(registry_host(&server, false)?);
         }
         Ok(hosts)
     }

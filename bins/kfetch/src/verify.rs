@@ -62,7 +62,8 @@ pub(crate) fn verify(tool: &Tool) -> Result<Exit> {
         tool.report.summary(&format!("{} files, all as they should be", expected.len()));
         return Ok(Exit::Done);
     }
-    let names: Vec<_> = damaged.iter().map(|damage| damage.name.as_str()).collect();
+    let real = |damage: &Damage| tool.host.path(&damage.name).display().to_string();
+    let names: Vec<_> = damaged.iter().map(real).collect();
     let what = format!("{} of {} files in the store are damaged", damaged.len(), expected.len());
     Err(Error::host("store-damaged", what).hint(format!(
         "run `rm -f {}`, then `kfetch apply`, which fetches them again",

@@ -23,8 +23,9 @@ impl Inputs {
         if facts.arch != artifacts.arch {
             let (here, there) = (facts.arch, artifacts.arch);
             let message = format!("the store is for {there}, this machine is {here}");
-            return Err(Error::input("arch-mismatch", message)
-                .hint("run `kfetch apply` on this machine, or bring a bundle made for it"));
+            return Err(
+                Error::input("arch-mismatch", message).hint("run `kfetch apply` on this machine")
+            );
         }
         Ok(Self { cluster, node, facts, artifacts })
     }

@@ -35,7 +35,7 @@ fn line(image: &ImageArtifact, state: &str, as_json: bool) -> String {
     let ImageArtifact { reference, digest } = image;
     if as_json {
         let object = json!({
-            "schema": kspec::SCHEMA, "ref": reference, "digest": digest, "state": state,
+            "schema": kspec::SCHEMA, "phase": "knode", "event": "image", "ref": reference, "digest": digest, "state": state,
         });
         return format!("{object}\n");
     }

@@ -13,8 +13,7 @@ pub(crate) struct Hosts(Registry);
 /// A file for each `[[containerd.registry]]`; without any, kubespray's one for docker.io.
 pub(crate) fn all(containerd: &Containerd) -> Result<Vec<Hosts>> {
     if containerd.registries.is_empty() {
-        let url = "https://registry-1.docker.io".into();
-        let hosts = vec![RegistryHost { url, skip_verify: false }];
+        let hosts = vec![RegistryHost { url: Registry::home("docker.io"), skip_verify: false }];
         return Ok(vec![Hosts(Registry { prefix: "docker.io".into(), server: None, hosts })]);
     }
     containerd.registries.iter().cloned().map(Hosts::new).collect()
@@ -46,7 +45,7 @@ impl Hosts {
     /// Tables in the order of the description: containerd asks in that order.
     pub(crate) fn render(&self) -> String {
         let Registry { prefix, server, hosts } = &self.0;
-        let server = server.clone().unwrap_or_else(|| format!("https://{prefix}"));
+        let server = server.clone().unwrap_or_else(|| Registry::home(prefix));
         let table = |RegistryHost { url, skip_verify }: &RegistryHost| {
             format!(
                 "\n[host.{}]\n  capabilities = [\"pull\", \"resolve\"]\n  \
@@ -83,7 +82,7 @@ mod tests {
         let all = super::all(&Containerd::default()).unwrap();
         assert_eq!(all[0].path(), "/etc/containerd/certs.d/docker.io/hosts.toml");
         insta::assert_snapshot!(all[0].render(), @r#"
-        server = "https://docker.io"
+        server = "https://registry-1.docker.io"
 
         [host."https://registry-1.docker.io"]
           capabilities = ["pull", "resolve"]

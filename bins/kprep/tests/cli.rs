@@ -253,7 +253,7 @@ fn a_missing_description_names_the_command_that_makes_it() {
 fn an_unsupported_system_is_refused() {
     let tree = tree("");
     tree.write("/etc/os-release", "ID=alpine\n");
-    tree.refuses_phase(1, "os-unsupported", "use Debian 12-13");
+    tree.refuses_phase(1, "os-unsupported", "use Debian, Ubuntu, Rocky, RHEL or Alma");
 }
 
 #[test]

@@ -114,7 +114,7 @@ pub fn main<V: Subcommand + std::fmt::Debug>(
     let json = cli.common.json;
     run(cli)
         .unwrap_or_else(|error| {
-            print_error(&error, json);
+            print_error(name, &error, json);
             error.exit()
         })
         .into()
@@ -154,10 +154,10 @@ fn program() -> String {
 
 #[expect(clippy::print_stderr, reason = "the one place errors are shown")]
 #[expect(clippy::print_stdout, reason = "the one place errors are shown")]
-fn print_error(error: &crate::Error, json: bool) {
+fn print_error(phase: &str, error: &crate::Error, json: bool) {
     if json {
         let event = serde_json::json!({
-            "schema": kspec::SCHEMA, "event": "error", "code": error.code(),
+            "schema": kspec::SCHEMA, "phase": phase, "event": "error", "code": error.code(),
             "what": error.chain(), "hint": error.next(),
         });
         println!("{event}");

@@ -126,12 +126,17 @@ pub fn reset(phase: &str, host: &Host, report: &Report) -> Result<Exit> {
     let lock = Lock::take(host, phase)?;
     let journal = Journal::open(host, phase)?;
     let mut failed = Vec::new();
+    let (mut restored, mut left) = (0, 0);
     let mut reload = false;
     for entry in journal.entries().iter().rev() {
         let what = Change::new(entry.original.describe());
         match entry.original.restore(host, &journal.blobs()) {
-            Ok(Restored::Done) => report.step(Event::Restored, &entry.step, &what),
+            Ok(Restored::Done) => {
+                report.step(Event::Restored, &entry.step, &what);
+                restored += 1;
+            }
             Ok(Restored::Left(why)) => {
+                left += 1;
                 report.step(Event::Left, &entry.step, &Change::new(why));
             }
             Err(error) => {
@@ -144,7 +149,6 @@ pub fn reset(phase: &str, host: &Host, report: &Report) -> Result<Exit> {
     if reload && host.is_live() {
         systemd::reload()?;
     }
-    let count = journal.entries().len();
     if let Some(first) = failed.into_iter().next() {
         return Err(Error::host("reset-incomplete", "not everything could be put back")
             .because(first.chain())
@@ -155,9 +159,10 @@ pub fn reset(phase: &str, host: &Host, report: &Report) -> Result<Exit> {
         crate::fs::remove_empty_dir(&host.path(shared))?;
     }
     lock.remove()?;
-    report.summary(&match count {
-        0 => "nothing to undo".into(),
-        count => format!("{count} undone"),
+    report.summary(&match (restored, left) {
+        (0, 0) => "nothing to undo".into(),
+        (restored, 0) => format!("{restored} undone"),
+        (restored, left) => format!("{restored} undone, {left} left as said above"),
     });
     Ok(Exit::Done)
 }

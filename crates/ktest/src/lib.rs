@@ -15,7 +15,7 @@ use std::{
 use assert_cmd::Command as AssertCommand;
 use tempfile::TempDir;
 
-pub use samples::{artifacts, certificate, control_plane, etcd, facts, image, pki};
+pub use samples::{artifacts, certificate, control_plane, etcd, facts, image, node, pki};
 
 /// `nobody` on every distribution these tools support.
 const NOBODY: u32 = 65534;

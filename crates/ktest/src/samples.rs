@@ -1,14 +1,14 @@
 //! What the phases leave for each other on `node1`, an ordinary machine at 192.0.2.11 that is the
 //! whole cluster. A test that needs something else changes that field.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use kspec::{
     Arch, SCHEMA, Sha256,
-    paths::{ADMIN_CONF, ETCD_CERT_DIR, ETCD_DATA_DIR, STORE_DIR},
+    paths::{ADMIN_CONF, CRI_SOCKET, ETCD_CERT_DIR, ETCD_DATA_DIR, STORE_DIR},
     state::{
         Artifacts, Capabilities, Certificate, CgroupVersion, ControlPlaneState, EtcdState, Facts,
-        Family, FileArtifact, ImageArtifact, Kernel, Limits, Member, Os, PkiState,
+        Family, FileArtifact, ImageArtifact, Kernel, Limits, Member, NodeState, Os, PkiState,
     },
 };
 
@@ -86,6 +86,20 @@ pub fn certificate(name: &str) -> Certificate {
         sha256: Sha256::of(name),
         subject: format!("CN=etcd-{name}"),
         not_after: "2126-01-01T00:00:00Z".into(),
+    }
+}
+
+/// What knode leaves of a plain machine, without images.
+pub fn node() -> NodeState {
+    NodeState {
+        schema: SCHEMA,
+        cri_socket: CRI_SOCKET.into(),
+        containerd: "2.1.5".into(),
+        runc: "1.3.4".into(),
+        kubelet: "1.33.3".into(),
+        cgroup_driver: "systemd".into(),
+        nofile: 65535,
+        images: BTreeMap::new(),
     }
 }
 

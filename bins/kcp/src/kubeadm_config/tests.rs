@@ -19,6 +19,7 @@ pub(crate) fn inputs() -> Inputs {
         node: cluster.nodes[0].clone(),
         facts,
         etcd: ktest::etcd(),
+        runtime: ktest::node(),
         etcd_ca: ktest::certificate("ca"),
         etcd_client: ktest::certificate("node-node1"),
         kubeadm: member.clone(),

@@ -278,6 +278,8 @@ fn damage_is_found_and_put_right() {
     let bent = Sha256::of("the kubelet, bent");
     assert_eq!(stdout, format!("{kubelet}: is {bent}\n{etcdctl}: missing\n"));
     assert!(stderr.contains("error[store-damaged]: 2 of 4 files"), "{stderr}");
+    // Paths in the tree: the line is to be typed, and must not reach into the machine's own store.
+    let [kubelet, etcdctl] = [&kubelet, &etcdctl].map(|path| tree.path(path).display().to_string());
     assert!(stderr.contains(&format!("hint: run `rm -f {kubelet} {etcdctl}`")), "{stderr}");
 
     let (stdout, _) = run(&tree, &["plan"], 3);

@@ -15,8 +15,8 @@ const SYSTEM: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// What the tools themselves run.
-const ALWAYS: [&str; 7] =
-    ["groupadd", "hostnamectl", "mount", "nsenter", "systemctl", "umount", "useradd"];
+const ALWAYS: [&str; 8] =
+    ["flock", "groupadd", "hostnamectl", "mount", "nsenter", "systemctl", "umount", "useradd"];
 /// What kubeadm asks for and the packages bring (kubeadm, `preflight/checks.go`).
 const PACKAGED: [&str; 3] = ["conntrack", "ip", "iptables"];
 

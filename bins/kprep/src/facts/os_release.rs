@@ -17,7 +17,7 @@ pub(crate) fn parse(text: &str) -> Result<Os> {
     let family = family.ok_or_else(|| {
         Error::host("os-unsupported", format!("`{id}` is no operating system kprep can prepare"))
             .because("`/etc/os-release` names neither Debian nor Red Hat as its kind")
-            .hint("use Debian 12-13, Ubuntu 22.04-24.04, or Rocky, RHEL or Alma 8-10")
+            .hint("use Debian, Ubuntu, Rocky, RHEL or Alma")
     })?;
     Ok(Os { id, version: value("VERSION_ID"), name: value("PRETTY_NAME"), family })
 }

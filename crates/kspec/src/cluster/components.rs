@@ -73,6 +73,7 @@ pub struct Pki {
 #[serde(rename_all = "kebab-case")]
 pub enum KeyAlgorithm {
     /// RSA with 2048 bits.
+    #[serde(rename = "rsa-2048")]
     Rsa2048,
     /// NIST P-256.
     EcdsaP256,
@@ -117,12 +118,23 @@ pub struct Containerd {
 pub struct Registry {
     /// The registry as image references name it, e.g. docker.io
     pub prefix: String,
-    /// Where to ask when no host answers; without it, https://PREFIX
+    /// Where to ask when no host answers; without it, https://PREFIX (for docker.io, the host
+    /// that serves it: https://registry-1.docker.io)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     /// Hosts to ask first, in order
     #[serde(default, rename = "host")]
     pub hosts: Vec<RegistryHost>,
+}
+
+impl Registry {
+    /// Where `registry` is asked when no mirror answers, unless its section says otherwise.
+    ///
+    /// Docker's images have a name of their own for the host that serves them.
+    pub fn home(registry: &str) -> String {
+        let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+        format!("https://{host}")
+    }
 }
 
 /// One host that serves a registry.
