@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     collections::BTreeSet,
-    io::{self, Read as _},
+    io::{self, Read},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -13,16 +13,17 @@ use std::{
 
 use khost::{Error, Result};
 use kspec::Sha256;
+use oci_client::Reference;
 use reqwest::{
     StatusCode,
     blocking::{Client, Response},
-    header::{ACCEPT, CONTENT_RANGE, RANGE},
+    header::{CONTENT_RANGE, RANGE},
 };
 
 use crate::{
     attempt::Failure,
     partial::Partial,
-    registry::{self, Access},
+    registry::{Registries, Repository},
     source::Sources,
     store::Store,
 };
@@ -31,48 +32,62 @@ use crate::{
 pub(crate) const STOPPED: &str = "stopped";
 
 /// How long a connection may take: a host that drops packets is not worth waiting for.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+pub(crate) const USER_AGENT: &str = concat!("kfetch/", env!("CARGO_PKG_VERSION"));
 
 /// Downloads of one run: how often to ask, whom not to ask first, when to stop.
-#[derive(Debug)]
 pub(crate) struct Downloads<'a> {
     pub(crate) store: &'a Store,
     client: Client,
-    careless: Client,
+    pub(crate) registries: Registries,
     pub(crate) attempts: u8,
     pub(crate) silent: Mutex<BTreeSet<String>>,
     stop: AtomicBool,
 }
 
 /// Somewhere to ask.
-#[derive(Debug)]
 pub(crate) struct Address<'a> {
     pub(crate) url: String,
-    /// Any certificate will do.
-    pub(crate) skip_verify: bool,
-    /// Of a registry: the right to read.
-    pub(crate) access: Option<&'a Access>,
+    pub(crate) source: Source<'a>,
+}
+
+/// Who is asked, and for what.
+pub(crate) enum Source<'a> {
+    /// Whoever serves the URL.
+    Web,
+    /// A registry, for a manifest.
+    Manifest(&'a Repository<'a>, Reference),
+    /// A registry, for the blob with this digest.
+    Blob(&'a Repository<'a>, String),
+}
+
+/// Bytes that come.
+pub(crate) struct Answer<'a> {
+    /// They begin at the offset that was asked for, not with the first.
+    pub(crate) resumed: bool,
+    /// How many, if that is known.
+    pub(crate) rest: Option<u64>,
+    pub(crate) body: Box<dyn Read + 'a>,
 }
 
 impl<'a> Downloads<'a> {
     /// Downloads into `store`; `stall` is how long no byte may come.
     pub(crate) fn new(store: &'a Store, sources: &Sources, stall: Duration) -> Result<Self> {
-        let build = |careless: bool| {
-            let builder = || {
-                Client::builder()
-                    .user_agent(concat!("kfetch/", env!("CARGO_PKG_VERSION")))
-                    .timeout(stall) // of each read, not of the whole
-                    .connect_timeout(stall.min(CONNECT_LIMIT))
-                    .danger_accept_invalid_certs(careless)
-            };
-            // A machine without CA certificates can still fetch from a mirror that speaks HTTP.
-            let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
-            client.map_err(|error| Error::host("tls-setup", "cannot set up HTTPS").because(error))
+        let builder = || {
+            Client::builder()
+                .user_agent(USER_AGENT)
+                .timeout(stall) // of each read, not of the whole
+                .connect_timeout(stall.min(CONNECT_LIMIT))
         };
+        // A machine without CA certificates can still fetch from a mirror that speaks HTTP.
+        let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
+        let client = client
+            .map_err(|error| Error::host("tls-setup", "cannot set up HTTPS").because(error))?;
         Ok(Self {
             store,
-            client: build(false)?,
-            careless: build(true)?,
+            client,
+            registries: Registries::new(stall)?,
             attempts: sources.attempts(),
             silent: Mutex::default(),
             stop: AtomicBool::new(false),
@@ -116,9 +131,12 @@ impl<'a> Downloads<'a> {
         let mut partial = Partial::open(self.store, digest)?;
         let mut resumed = partial.length > 0;
         if !resumed || partial.digest() != digest {
-            let response = self.request(address, &mut partial)?;
-            resumed = partial.length > 0;
-            self.receive(response, &mut partial, at)?;
+            let answer = self.send(address, partial.length)?;
+            resumed = answer.resumed;
+            if !resumed {
+                partial.start_over()?; // all of it comes, whatever was asked for
+            }
+            self.receive(answer, &mut partial, at)?;
         }
         let found = partial.digest();
         if found == digest {
@@ -131,73 +149,48 @@ impl<'a> Downloads<'a> {
         Err(Failure::Wrong(found))
     }
 
-    /// Ask for what is still lacking.
-    fn request(&self, address: &Address<'_>, partial: &mut Partial) -> Result<Response, Failure> {
-        let response = self.send(address, partial.length)?;
-        match response.status() {
-            StatusCode::PARTIAL_CONTENT if begins_at(&response, partial.length) => Ok(response),
-            StatusCode::OK => {
-                partial.start_over()?; // all of it comes, whatever was asked for
-                Ok(response)
-            }
-            _ if partial.length > 0 => {
-                partial.start_over()?; // it cannot go on where it stopped
-                self.request(address, partial)
-            }
-            status => {
-                Err(Failure::Lasting(format!("HTTP {status} without being asked for a range")))
-            }
+    /// Ask for everything from `offset` on, or for all of it where that is not possible.
+    pub(crate) fn send<'b>(
+        &'b self,
+        address: &'b Address<'_>,
+        offset: u64,
+    ) -> Result<Answer<'b>, Failure> {
+        match &address.source {
+            Source::Web => self.get(&address.url, offset),
+            Source::Manifest(repository, image) => repository.pull_manifest(image),
+            Source::Blob(repository, digest) => repository.pull_blob(digest, offset),
         }
     }
 
-    /// Ask for everything from `offset` on.
-    ///
-    /// # Errors
-    /// For every status but 200, 206 and, when there is an offset, 416.
-    pub(crate) fn send(&self, address: &Address<'_>, offset: u64) -> Result<Response, Failure> {
-        let client = if address.skip_verify { &self.careless } else { &self.client };
-        let ask = || {
-            let mut request = client.get(&address.url);
-            if offset > 0 {
-                request = request.header(RANGE, format!("bytes={offset}-"));
+    fn get(&self, url: &str, offset: u64) -> Result<Answer<'_>, Failure> {
+        let mut request = self.client.get(url);
+        if offset > 0 {
+            request = request.header(RANGE, format!("bytes={offset}-"));
+        }
+        let response = request.send().map_err(|error| Failure::Passing(reason(&error)))?;
+        let resumed = match response.status() {
+            StatusCode::OK => false,
+            StatusCode::PARTIAL_CONTENT if begins_at(&response, offset) => true,
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => {
+                return self.get(url, 0); // it cannot go on where it stopped
             }
-            if let Some(access) = address.access {
-                request = request.header(ACCEPT, registry::ACCEPTED);
-                if let Some(token) = access.token() {
-                    request = request.bearer_auth(token);
-                }
-            }
-            request.send().map_err(|error| Failure::Passing(reason(&error)))
+            status => return Err(refusal(status)),
         };
-        let mut response = ask()?;
-        if response.status() == StatusCode::UNAUTHORIZED
-            && let Some(access) = address.access
-        {
-            access.renew(client, &response)?;
-            response = ask()?;
-        }
-        match response.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
-            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Ok(response),
-            status if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) => {
-                Err(Failure::Passing(format!("HTTP {status}")))
-            }
-            status => Err(Failure::Lasting(format!("HTTP {status}"))),
-        }
+        Ok(Answer { resumed, rest: response.content_length(), body: Box::new(response) })
     }
 
     fn receive(
         &self,
-        mut response: Response,
+        mut answer: Answer<'_>,
         partial: &mut Partial,
         at: &dyn Fn(u64, Option<u64>),
     ) -> Result<(), Failure> {
-        let total = response.content_length().map(|rest| partial.length + rest);
+        let total = answer.rest.map(|rest| partial.length + rest);
         let mut buffer = vec![0; 1 << 16];
         loop {
             self.go_on()?;
             at(partial.length, total);
-            let length = match response.read(&mut buffer) {
+            let length = match answer.body.read(&mut buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -216,6 +209,14 @@ impl<'a> Downloads<'a> {
 fn begins_at(response: &Response, offset: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
     range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
+}
+
+/// What a status that brings no bytes means for the next attempt.
+pub(crate) fn refusal(status: StatusCode) -> Failure {
+    if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
+        return Failure::Passing(format!("HTTP {status}"));
+    }
+    Failure::Lasting(format!("HTTP {status}"))
 }
 
 /// The deepest cause says it best: "connection refused".

@@ -63,12 +63,12 @@ fn known_manifest(store: &Store, digest: Sha256) -> Result<Option<Vec<u8>>> {
 /// Have everything of `image` in the store; returns its manifest's descriptor.
 pub(crate) fn fetch(
     downloads: &Downloads<'_>,
-    hosts: Vec<RegistryHost>,
+    hosts: &[RegistryHost],
     image: &WantedImage,
     arch: Arch,
     transfer: &Transfer<'_>,
 ) -> Result<Descriptor> {
-    let repositories = repositories(hosts, image);
+    let repositories = repositories(downloads, hosts, image)?;
     let bytes = manifest(downloads, &repositories, image, arch)?;
     let Document::Manifest(manifest) = document(image, &bytes)? else {
         let what = format!("`{}` is pinned to a list of images", image.text);
@@ -83,14 +83,18 @@ pub(crate) fn fetch(
     Ok(entry)
 }
 
-fn repositories(hosts: Vec<RegistryHost>, image: &WantedImage) -> Vec<Repository> {
-    hosts.into_iter().map(|host| Repository::new(host, &image.reference)).collect()
+fn repositories<'a>(
+    downloads: &'a Downloads<'_>,
+    hosts: &[RegistryHost],
+    image: &WantedImage,
+) -> Result<Vec<Repository<'a>>> {
+    hosts.iter().map(|host| downloads.registries.repository(host, &image.reference)).collect()
 }
 
 /// The manifest for `arch`: the pinned one, or what the tag means now.
 fn manifest(
     downloads: &Downloads<'_>,
-    repositories: &[Repository],
+    repositories: &[Repository<'_>],
     image: &WantedImage,
     arch: Arch,
 ) -> Result<Vec<u8>> {
@@ -112,7 +116,7 @@ fn manifest(
 
 fn ask(
     downloads: &Downloads<'_>,
-    repositories: &[Repository],
+    repositories: &[Repository<'_>],
     image: &WantedImage,
     digest: Option<Sha256>,
 ) -> Result<Vec<u8>> {
@@ -123,7 +127,7 @@ fn ask(
 
 fn layers(
     downloads: &Downloads<'_>,
-    repositories: &[Repository],
+    repositories: &[Repository<'_>],
     image: &WantedImage,
     manifest: &Manifest,
     transfer: &Transfer<'_>,
@@ -184,10 +188,10 @@ fn document(image: &WantedImage, bytes: &[u8]) -> Result<Document> {
 /// What a tag means now: a manifest digest for each architecture.
 pub(crate) fn resolve(
     downloads: &Downloads<'_>,
-    hosts: Vec<RegistryHost>,
+    hosts: &[RegistryHost],
     image: &WantedImage,
 ) -> Result<Vec<(Arch, Sha256)>> {
-    let repositories = repositories(hosts, image);
+    let repositories = repositories(downloads, hosts, image)?;
     let bytes = ask(downloads, &repositories, image, None)?;
     let archs = [Arch::Amd64, Arch::Arm64];
     let manifest = match document(image, &bytes)? {

@@ -65,10 +65,10 @@ fn resolve(tool: &Tool, lock: &Lock, sources: &Sources) -> Result<Vec<Digests>> 
     let downloads = Downloads::new(&store, sources, stall)?;
     let resolved = pool::each(sources.parallel(), &lock.images, |locked| -> Result<Digests> {
         let reference = wanted::reference(locked)?;
-        let hosts = sources.hosts(&reference.registry)?;
+        let hosts = sources.hosts(reference.registry())?;
         let (name, text) = (locked.name.clone(), locked.reference.clone());
         let image = WantedImage { name, text, reference, digest: None };
-        let digests: Digests = image::resolve(&downloads, hosts, &image)?.into_iter().collect();
+        let digests: Digests = image::resolve(&downloads, &hosts, &image)?.into_iter().collect();
         if digests.is_empty() {
             let what = format!("`{}` is neither for amd64 nor for arm64", image.text);
             return Err(Error::host("wrong-architecture", what).hint("choose an image that is"));

@@ -53,7 +53,7 @@ impl Sources {
         for file in &wanted.files {
             self.urls(file)?;
         }
-        wanted.images.iter().try_for_each(|image| self.hosts(&image.reference.registry).map(drop))
+        wanted.images.iter().try_for_each(|image| self.hosts(image.reference.registry()).map(drop))
     }
 
     pub(crate) fn parallel(&self) -> usize {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use khost::{Error, Result};
 use kspec::{Arch, Format, Lock, LockedFile, LockedImage, Sha256, state::Artifacts};
+use oci_client::Reference;
 
-use crate::{archive, index::Index, reference::Reference, store::Store};
+use crate::{archive, index::Index, reference, store::Store};
 
 /// Files and images for one architecture, in the order of the lock.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ fn remembered(image: &LockedImage, record: Option<&Artifacts>, index: &Index) ->
 
 /// The parsed reference of a locked image.
 pub(crate) fn reference(image: &LockedImage) -> Result<Reference> {
-    image.reference.parse().map_err(|cause: String| {
+    reference::parse(&image.reference).map_err(|cause| {
         Error::input("reference-invalid", format!("`{}` names no image", image.reference))
             .because(cause)
             .hint(format!("correct `ref` of `{}` in artifacts.lock", image.name))

@@ -10,7 +10,7 @@ use kspec::{
 
 use crate::{
     archive,
-    download::{Address, Downloads},
+    download::{Address, Downloads, Source},
     image,
     index::Descriptor,
     progress::Progress,
@@ -70,7 +70,7 @@ impl What<'_> {
         let got = match self {
             Self::File(file) => {
                 if fs::digest(&store.blob(file.sha256))? != Some(file.sha256) {
-                    let address = |url| Address { url, skip_verify: false, access: None };
+                    let address = |url| Address { url, source: Source::Web };
                     let addresses: Vec<_> = sources.urls(file)?.into_iter().map(address).collect();
                     let at = |position, total| transfer.at(position, total);
                     downloads.blob(&self.title(), file.sha256, &addresses, &at)?;
@@ -81,8 +81,8 @@ impl What<'_> {
                 None
             }
             Self::Image(image) => {
-                let hosts = sources.hosts(&image.reference.registry)?;
-                Some(image::fetch(downloads, hosts, image, arch, &transfer)?)
+                let hosts = sources.hosts(image.reference.registry())?;
+                Some(image::fetch(downloads, &hosts, image, arch, &transfer)?)
             }
         };
         transfer.end();

@@ -148,6 +148,40 @@ fn a_shared_layer_is_fetched_once_and_a_cut_one_goes_on() {
 }
 
 #[test]
+fn what_was_kept_of_a_layer_is_not_trusted() {
+    let server = Server::start();
+    server.image("app:1", &["the layer"]);
+    let layer = format!("/v2/app/blobs/{}", Sha256::of("the layer"));
+    let tree = tree(&served_by(&server), &Lock::new().image("app", "r.example/app:1").0);
+    let kept = format!("{STORE}/partial/{}", Sha256::of("the layer").hex());
+    for (text, ranges) in [("wrong", "bytes=5-"), ("longer than it is", "bytes=17-")] {
+        tree.write(&kept, text);
+        run(&tree, &["apply"], 0);
+        assert_eq!(server.ranges(&layer), [Some(ranges.into()), None]);
+        assert_eq!(fs::read(blob(&tree, b"the layer")).unwrap(), b"the layer");
+        fs::rename(blob(&tree, b"the layer"), tree.root().with_file_name("gone")).unwrap();
+    }
+}
+
+#[test]
+fn a_stalled_layer_goes_on_at_the_next_host() {
+    let (stalled, server, text) = (Server::start(), Server::start(), "b".repeat(100_000));
+    let layer = format!("/v2/app/blobs/{}", Sha256::of(&text));
+    for host in [&stalled, &server] {
+        host.image("app:1", &[&text]);
+    }
+    stalled.serve(&layer, Answer::Hang(50_000, text.clone().into()));
+    let hosts = [&stalled, &server]
+        .map(|host| format!("[[containerd.registry.host]]\nurl = \"{}\"\n", host.url()));
+    let extra = "[download]\nattempts = 1\nstall-seconds = 1\nmirrors-only = true\n".to_owned()
+        + "[[containerd.registry]]\nprefix = \"r.example\"\n"
+        + &hosts.concat();
+    let tree = tree(&extra, &Lock::new().image("app", "r.example/app:1").0);
+    run(&tree, &["apply"], 0);
+    assert_eq!(server.ranges(&layer), [Some("bytes=50000-".into())]);
+}
+
+#[test]
 fn a_missing_layer_is_fetched_again_alone() {
     let server = Server::start();
     server.image("app:1", &["one", "two"]);
@@ -192,6 +226,23 @@ fn a_registry_that_wants_a_token_is_given_one() {
     let tree = tree(&served_by(&server), &Lock::new().image("app", "r.example/app:1").0);
     run(&tree, &["apply"], 0);
     assert!(blob(&tree, b"one").exists());
+}
+
+#[test]
+fn a_registry_that_gives_no_token() {
+    let server = Server::start();
+    server.image("app:1", &["one"]);
+    server.serve("/v2/", Answer::Private(Vec::new()));
+    server.serve("/token", Answer::Status(503));
+    let tree = tree(&served_by(&server), &Lock::new().image("app", "r.example/app:1").0);
+    let (_, stderr) = run(&tree, &["apply"], 1);
+    assert!(stderr.contains("/v2/app/manifests/1: no token"), "{stderr}");
+
+    server.serve("/token", Answer::Bytes(br#"{"token":"of no use"}"#.into()));
+    let layer = format!("/v2/app/blobs/{}", Sha256::of("one"));
+    server.serve(&layer, Answer::Private(b"one".into()));
+    let (_, stderr) = run(&tree, &["apply"], 1);
+    assert!(stderr.contains(&format!("{layer}: HTTP 401 Unauthorized")), "{stderr}");
 }
 
 #[test]
