@@ -112,12 +112,19 @@ pub fn main<V: Subcommand + std::fmt::Debug>(
     };
     start_log(cli.common.verbose);
     let json = cli.common.json;
-    run(cli)
-        .unwrap_or_else(|error| {
-            print_error(name, &error, json);
-            error.exit()
-        })
-        .into()
+    let exit = run(cli).unwrap_or_else(|error| {
+        print_error(name, &error, json);
+        error.exit()
+    });
+    tracing::debug!(peak_memory = peak_memory(), "done");
+    exit.into()
+}
+
+/// The most memory this process ever held, as the kernel tells it (proc(5), `VmHWM`).
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.unwrap_or("unknown").trim().to_owned()
 }
 
 /// The command line of a tool, for parsing, completion and man pages.
