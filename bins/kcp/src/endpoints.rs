@@ -13,10 +13,12 @@ pub(crate) fn for_everyone(cluster: &Cluster) -> String {
     match (&cluster.control_plane.endpoint, cluster.with_role(Role::ControlPlane).next()) {
         (Some(given), _) => match given.parse::<IpAddr>() {
             Ok(address) => SocketAddr::new(address, PORT).to_string(),
-            Err(_) if host(given) == given => format!("{given}:{PORT}"),
+            Err(_) if cluster.control_plane.endpoint_host() == Some(given) => {
+                format!("{given}:{PORT}")
+            }
             Err(_) => given.clone(),
         },
-        (None, Some(first)) => SocketAddr::new(first.address, PORT).to_string(),
+        (None, Some(first)) => SocketAddr::new(first.access(), PORT).to_string(),
         (None, None) => String::new(), // no sound cluster is without a control plane
     }
 }
@@ -28,15 +30,6 @@ pub(crate) fn own_address(bind_address: Option<&String>) -> IpAddr {
         .and_then(|given| given.parse().ok())
         .filter(|address: &IpAddr| !address.is_unspecified())
         .unwrap_or(IpAddr::from([127, 0, 0, 1]))
-}
-
-/// `HOST` of `HOST:PORT`, without the brackets of an IPv6 address.
-fn host(endpoint: &str) -> &str {
-    let host = match endpoint.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => host,
-        _ => endpoint,
-    };
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Names and addresses in the API server's certificate, in kubespray's order
@@ -55,8 +48,9 @@ pub(crate) fn certificate_names(
     names.extend(["localhost", "127.0.0.1", "::1"].map(Into::into));
     names.extend(planes.iter().map(|plane| plane.name.clone()));
     names.push("lb-apiserver.kubernetes.local".into());
-    names.extend(cluster.control_plane.endpoint.as_deref().map(|given| host(given).to_owned()));
+    names.extend(cluster.control_plane.endpoint_host().map(str::to_owned));
     names.extend(cluster.control_plane.extra_sans.iter().cloned());
+    names.extend(planes.iter().map(|plane| plane.access().to_string()));
     names.extend(planes.iter().map(|plane| plane.address.to_string()));
     names.extend(extra.map(|address| address.to_string()));
     names.push(node.short_name().to_owned());

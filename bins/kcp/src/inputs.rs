@@ -63,7 +63,7 @@ impl Inputs {
 
     /// Names and addresses in the API server's certificate.
     pub(crate) fn certificate_names(&self) -> Vec<String> {
-        endpoints::certificate_names(&self.cluster, &self.node, self.facts.default_address)
+        endpoints::certificate_names(&self.cluster, &self.node, self.facts.default_address())
     }
 }
 

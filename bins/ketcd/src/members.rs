@@ -17,7 +17,7 @@ impl Members {
     /// The nodes of `cluster` with the role etcd.
     pub(crate) fn of(cluster: &Cluster) -> Self {
         let members = cluster.with_role(Role::Etcd);
-        Self(members.map(|node| (node.name.clone(), node.address)).collect())
+        Self(members.map(|node| (node.name.clone(), node.access())).collect())
     }
 
     /// What `node` is called as a member: etcd1, etcd2, ... (kubespray `etcd_member_name`). None

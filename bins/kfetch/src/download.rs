@@ -74,8 +74,13 @@ pub(crate) struct Answer<'a> {
 impl<'a> Downloads<'a> {
     /// Downloads into `store`; `stall` is how long no byte may come.
     pub(crate) fn new(store: &'a Store, sources: &Sources, stall: Duration) -> Result<Self> {
+        let proxies = sources.proxies.all()?;
         let builder = || {
-            Client::builder()
+            let builder = Client::builder();
+            proxies
+                .iter()
+                .cloned()
+                .fold(builder, reqwest::blocking::ClientBuilder::proxy)
                 .user_agent(USER_AGENT)
                 .timeout(stall) // of each read, not of the whole
                 .connect_timeout(stall.min(CONNECT_LIMIT))
@@ -87,7 +92,7 @@ impl<'a> Downloads<'a> {
         Ok(Self {
             store,
             client,
-            registries: Registries::new(stall)?,
+            registries: Registries::new(stall, sources.proxies.clone())?,
             attempts: sources.attempts(),
             silent: Mutex::default(),
             stop: AtomicBool::new(false),

@@ -27,7 +27,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     attempt::Failure,
     download::{Address, Answer, CONNECT_LIMIT, Downloads, Source, USER_AGENT, reason, refusal},
-    source::RegistryHost,
+    source::{Proxies, RegistryHost},
 };
 
 /// What may be behind a tag.
@@ -45,6 +45,7 @@ const DOCUMENT_LIMIT: u64 = 4 << 20;
 pub(crate) struct Registries {
     runtime: Runtime,
     stall: Duration,
+    proxies: Proxies,
     /// By whether they speak HTTP without TLS, and whether any certificate will do: `oci-client`
     /// has one answer to each for all hosts of a client.
     clients: Mutex<BTreeMap<(bool, bool), Client>>,
@@ -61,13 +62,13 @@ pub(crate) struct Repository<'a> {
 
 impl Registries {
     /// Nothing is asked yet; `stall` is how long no byte may come.
-    pub(crate) fn new(stall: Duration) -> Result<Self> {
+    pub(crate) fn new(stall: Duration, proxies: Proxies) -> Result<Self> {
         // One thread moves the bytes of all: were it each in turn, each would keep buffers.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| {
             Error::host("runtime-failed", "cannot prepare to ask registries").because(error)
         })?;
-        Ok(Self { runtime, stall, clients: Mutex::default() })
+        Ok(Self { runtime, stall, proxies, clients: Mutex::default() })
     }
 
     /// The repository of `image` on `host`.
@@ -107,6 +108,9 @@ impl Registries {
             read_timeout: Some(self.stall),
             connect_timeout: Some(self.stall.min(CONNECT_LIMIT)),
             user_agent: USER_AGENT,
+            http_proxy: self.proxies.http.clone(),
+            https_proxy: self.proxies.https.clone(),
+            no_proxy: self.proxies.none.clone(),
             ..ClientConfig::default()
         };
         let client = Client::try_from(config)

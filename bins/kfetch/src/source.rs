@@ -17,6 +17,40 @@ pub(crate) struct Sources {
     mirrors: Vec<Url>,
     registries: Vec<Registry>,
     download: Download,
+    pub(crate) proxies: Proxies,
+}
+
+/// The proxies of cluster.toml. Without any, those of the environment (`HTTPS_PROXY` and the like)
+/// hold, as they do for curl.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Proxies {
+    pub(crate) http: Option<String>,
+    pub(crate) https: Option<String>,
+    /// What is reached without, with commas between.
+    pub(crate) none: Option<String>,
+}
+
+impl Proxies {
+    fn of(cluster: &Cluster) -> Self {
+        let proxy = &cluster.proxy;
+        let none = proxy.is_set().then(|| cluster.no_proxy().join(","));
+        let [http, https] = [proxy.for_http(), proxy.for_https()].map(|url| url.map(Into::into));
+        Self { http, https, none }
+    }
+
+    /// These as `reqwest` takes them.
+    pub(crate) fn all(&self) -> Result<Vec<reqwest::Proxy>> {
+        let none = || self.none.as_deref().and_then(reqwest::NoProxy::from_string);
+        let made = |proxy: reqwest::Result<reqwest::Proxy>| {
+            proxy.map(|proxy| proxy.no_proxy(none())).map_err(|error| {
+                Error::input("proxy-invalid", "[proxy] of cluster.toml names no proxy")
+                    .because(error)
+            })
+        };
+        let http = self.http.as_deref().map(reqwest::Proxy::http);
+        let https = self.https.as_deref().map(reqwest::Proxy::https);
+        http.into_iter().chain(https).map(made).collect()
+    }
 }
 
 /// One host that serves images.
@@ -45,7 +79,8 @@ impl Sources {
             .iter()
             .map(|mirror| http_url(mirror, "download.mirrors of cluster.toml"))
             .collect::<Result<_>>()?;
-        Ok(Self { mirrors, registries: cluster.containerd.registries.clone(), download })
+        let registries = cluster.containerd.registries.clone();
+        Ok(Self { mirrors, registries, download, proxies: Proxies::of(cluster) })
     }
 
     /// Refuse what cannot be asked for, before the first byte is fetched.

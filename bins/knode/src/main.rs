@@ -18,6 +18,7 @@ mod kubelet_env;
 mod kubelet_unit;
 mod listing;
 mod programs;
+mod proxy;
 mod registry;
 
 use khost::{
@@ -76,6 +77,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.add(File::new(clients::NERDCTL).text(clients::nerdctl()));
 
     steps.add(File::new(containerd_unit::PATH).text(containerd_unit::render(&inputs.facts)));
+    proxy::of_containerd(&mut steps, &inputs.cluster);
     steps.add(Directory::new("/etc/containerd"));
     steps.add(File::new(base_spec::PATH).text(base_spec::render(inputs.nofile())));
     let config = containerd_config::render(&inputs)?;

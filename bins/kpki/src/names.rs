@@ -51,7 +51,7 @@ pub(crate) fn of(cluster: &Cluster) -> Result<Names> {
         .extend([IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()].map(Name::Ip));
     for member in cluster.with_role(Role::Etcd) {
         names.insert(Name::Dns(member.name.clone()));
-        names.insert(Name::Ip(member.address));
+        names.extend([member.access(), member.address].map(Name::Ip));
     }
     for extra in &cluster.pki.extra_sans {
         names.insert(parse(extra)?);

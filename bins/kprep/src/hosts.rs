@@ -13,8 +13,8 @@ pub(crate) fn names(cluster: &Cluster) -> Lines {
 /// One line a node: address, name, and for a name with dots its first label (hosts(5)).
 fn render(cluster: &Cluster) -> String {
     let line = |node: &kspec::Node| match node.short_name() {
-        short if short == node.name => format!("{} {}\n", node.address, node.name),
-        short => format!("{} {} {short}\n", node.address, node.name),
+        short if short == node.name => format!("{} {}\n", node.access(), node.name),
+        short => format!("{} {} {short}\n", node.access(), node.name),
     };
     cluster.nodes.iter().map(line).collect()
 }

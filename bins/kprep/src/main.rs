@@ -13,6 +13,7 @@ mod hosts;
 mod init;
 mod modules;
 mod network_manager;
+mod package_manager;
 mod packages;
 mod swap;
 mod sysctls;
@@ -93,11 +94,12 @@ fn steps(tool: &Tool) -> Result<StepList> {
 
     let mut steps = StepList::new();
     if cluster.host.manage_packages {
+        package_manager::set_up(&mut steps, host, &cluster, facts.os.family);
         steps.add(packages::needed(&cluster, facts.os.family));
     }
     accounts::kube(&mut steps);
     if !facts::swap_stays(&cluster, facts.container) {
-        swap::off(&mut steps);
+        swap::off(&mut steps, host);
     }
     if cluster.host.manage_hostname {
         steps.add(File::new("/etc/hostname").text(format!("{}\n", node.name)));

@@ -26,7 +26,11 @@ const RED_HAT: [&str; 5] =
 
 /// The packages a node of `cluster` needs.
 pub(crate) fn needed(cluster: &Cluster, family: Family) -> Packages {
-    Packages::new(family, &names(cluster.kube_proxy.mode, family))
+    let mut names = names(cluster.kube_proxy.mode, family);
+    names.extend(cluster.host.packages.iter().map(String::as_str));
+    names.sort_unstable();
+    names.dedup();
+    Packages::new(family, &names)
 }
 
 fn names(mode: KubeProxyMode, family: Family) -> Vec<&'static str> {

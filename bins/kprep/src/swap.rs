@@ -4,15 +4,23 @@
 //! comments, so that reset can bring them back.
 
 use khost::{
-    StepList,
-    steps::{lines::Lines, link::Link, swap::SwapOff},
+    Host, StepList, fs,
+    steps::{file::File, lines::Lines, link::Link, swap::SwapOff},
 };
 
 const FSTAB: &str = "/etc/fstab";
 /// A unit that is a link to nowhere is masked (systemctl(1)).
 const TARGET: &str = "/etc/systemd/system/swap.target";
 
-pub(crate) fn off(steps: &mut StepList) {
+/// Compressed memory as swap, as Fedora and its kin have it: an empty file hides the
+/// distribution's of the same name (zram-generator's own manual).
+const ZRAM: &str = "/etc/systemd/zram-generator.conf";
+const ZRAM_OF_DISTRIBUTION: &str = "/usr/lib/systemd/zram-generator.conf";
+
+pub(crate) fn off(steps: &mut StepList, host: &Host) {
+    if [ZRAM, ZRAM_OF_DISTRIBUTION].iter().any(|path| fs::exists(&host.path(path))) {
+        steps.add(File::new(ZRAM));
+    }
     steps.add(Lines::switched_off(FSTAB, is_swap));
     steps.add(Link::new(TARGET, "/dev/null"));
     steps.add(SwapOff);

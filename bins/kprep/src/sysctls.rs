@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use khost::{
     Host, StepList,
     steps::{
+        absent::Absent,
         file::File,
         sysctl::{self, Sysctl},
     },
@@ -18,6 +19,9 @@ use crate::modules::BRIDGE;
 
 /// Read after the distribution's own files (sysctl.d(5)).
 pub(crate) const PATH: &str = "/etc/sysctl.d/90-k8steps.conf";
+
+/// What earlier versions of kubespray left, with values of then.
+const OLD: [&str; 2] = ["/etc/sysctl.d/ipv4-ip_forward.conf", "/etc/sysctl.d/bridge-nf-call.conf"];
 
 /// Only kernels before 4.19 of the Red Hat kind have it.
 const MAY_DETACH_MOUNTS: &str = "fs.may_detach_mounts";
@@ -55,6 +59,7 @@ pub(crate) fn wanted(host: &Host, cluster: &Cluster, facts: &Facts) -> BTreeMap<
 
 /// The file and the running values.
 pub(crate) fn set(steps: &mut StepList, wanted: &BTreeMap<String, String>) {
+    steps.extend(OLD.map(Absent::new));
     steps.add(File::new(PATH).text(render(wanted)));
     steps.extend(wanted.iter().map(|(key, value)| {
         let sysctl = Sysctl::new(key, value);

@@ -110,38 +110,44 @@ fn a_confined_machine_tells_so_and_its_swap_is_left_alone() {
     tree.write("/sys/devices/system/cpu/online", "0-1\n");
     let (printed, _) = tree.run(&["facts"], 0);
     insta::assert_snapshot!(printed.replace("arm64", "amd64"), @r#"
-    {
-      "schema": 1,
-      "node": "node1",
-      "os": {
-        "id": "rocky",
-        "version": "10.1",
-        "name": "Rocky",
-        "family": "red-hat"
-      },
-      "arch": "amd64",
-      "cpus": 2,
-      "memory-mib": 2048,
-      "address": "192.0.2.11",
-      "default-address": null,
-      "kernel": {
-        "release": "6.12.0",
-        "cgroup": "v1",
-        "overlay": true,
-        "bridge-netfilter": false,
-        "conntrack-writable": false
-      },
-      "capabilities": {
-        "sys-resource": false
-      },
-      "limits": {
-        "nofile": 20000
-      },
-      "container": true,
-      "swap": true,
-      "resolv-conf": "/run/systemd/resolve/resolv.conf"
-    }
-    "#);
+{
+  "schema": 1,
+  "node": "node1",
+  "os": {
+    "id": "rocky",
+    "version": "10.1",
+    "name": "Rocky",
+    "family": "red-hat"
+  },
+  "arch": "amd64",
+  "cpus": 2,
+  "memory-mib": 2048,
+  "address": "192.0.2.11",
+  "access-address": "192.0.2.11",
+  "default-ipv4": null,
+  "default-ipv6": null,
+  "fallback-ipv4": "127.0.0.1",
+  "fallback-ipv6": "::1",
+  "kernel": {
+    "release": "6.12.0",
+    "cgroup": "v1",
+    "overlay": true,
+    "bridge-netfilter": false,
+    "conntrack-writable": false
+  },
+  "capabilities": {
+    "sys-resource": false
+  },
+  "limits": {
+    "nofile": 20000
+  },
+  "container": true,
+  "swap": true,
+  "selinux": "disabled",
+  "resolver": "file",
+  "resolv-conf": "/run/systemd/resolve/resolv.conf"
+}
+"#);
 
     let fstab = tree.read("/etc/fstab");
     tree.run(&["apply"], 0);

@@ -1,7 +1,10 @@
 //! What the phases leave for each other on `node1`, an ordinary machine at 192.0.2.11 that is the
 //! whole cluster. A test that needs something else changes that field.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use kspec::{
     Arch, SCHEMA, Sha256,
@@ -9,6 +12,7 @@ use kspec::{
     state::{
         Artifacts, Capabilities, Certificate, CgroupVersion, ControlPlaneState, EtcdState, Facts,
         Family, FileArtifact, ImageArtifact, Kernel, Limits, Member, NodeState, Os, PkiState,
+        Resolver, SelinuxMode,
     },
 };
 
@@ -16,7 +20,8 @@ use crate::Tree;
 
 /// What kprep learns about the machine when it is an ordinary Debian that withholds nothing.
 pub fn facts() -> Facts {
-    let address = IpAddr::from([192, 0, 2, 11]);
+    let default = Ipv4Addr::new(192, 0, 2, 11);
+    let address = IpAddr::from(default);
     let [id, version, name, release, resolv_conf] =
         ["debian", "12", "Debian 12", "6.1.0", "/etc/resolv.conf"].map(Into::into);
     Facts {
@@ -27,7 +32,11 @@ pub fn facts() -> Facts {
         cpus: 2,
         memory_mib: 4096,
         address,
-        default_address: Some(address),
+        access_address: address,
+        default_ipv4: Some(default),
+        default_ipv6: None,
+        fallback_ipv4: default,
+        fallback_ipv6: Ipv6Addr::LOCALHOST,
         kernel: Kernel {
             release,
             cgroup: CgroupVersion::V2,
@@ -39,6 +48,8 @@ pub fn facts() -> Facts {
         limits: Limits { nofile: None },
         container: false,
         swap: false,
+        selinux: SelinuxMode::Disabled,
+        resolver: Resolver::File,
         resolv_conf,
     }
 }

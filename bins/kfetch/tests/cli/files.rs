@@ -187,6 +187,20 @@ fn a_busy_server_is_asked_again() {
 }
 
 #[test]
+fn a_proxy_is_asked_for_others_and_never_for_the_cluster() {
+    let (proxy, direct) = (Server::start(), Server::start());
+    let (far, near) = ("http://files.example/far", format!("{}/near", direct.url()));
+    proxy.serve(far, Answer::Bytes(b"far".to_vec())); // a proxy is asked for the whole address
+    direct.serve("/near", Answer::Bytes(b"near".to_vec()));
+    let lock = Lock::new().file("far", far, b"far").file("near", &near, b"near");
+    let proxied = format!("[proxy]\nhttp = \"{}\"\n{}", proxy.url(), download(""));
+    let tree = tree(&proxied, &lock.0);
+    run(&tree, &["apply"], 0);
+    // The servers listen on 127.0.0.1, which is of the machine itself.
+    assert_eq!((proxy.requests().len(), direct.requests().len()), (1, 1));
+}
+
+#[test]
 fn downloads_overlap_but_not_more_than_allowed() {
     let server = Server::start();
     let mut lock = Lock::new();

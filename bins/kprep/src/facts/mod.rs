@@ -9,7 +9,7 @@ mod os_release;
 mod proc;
 pub(crate) mod resolver;
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use khost::{
     Cmd, Error, Host, Result, fs,
@@ -18,7 +18,7 @@ use khost::{
 use kspec::{
     Arch, Cluster, Node, SCHEMA,
     cluster::Swap,
-    state::{Capabilities, CgroupVersion, Facts, Family, Kernel, Limits, Os},
+    state::{Capabilities, CgroupVersion, Facts, Family, Kernel, Limits, Os, SelinuxMode},
 };
 use nix::sys::statvfs::{FsFlags, statvfs};
 
@@ -32,6 +32,8 @@ pub(crate) fn gather(host: &Host, cluster: &Cluster, node: &Node) -> Result<Fact
     let container = is_container(host)?;
     let sys_resource = proc::sys_resource(&of_init(host, "status")?).unwrap_or(true);
     let nofile = proc::nofile(&of_init(host, "limits")?).filter(|_| !sys_resource);
+    let (default_ipv4, default_ipv6) =
+        if host.is_live() { default_addresses() } else { (None, None) };
     Ok(Facts {
         schema: SCHEMA,
         node: node.name.clone(),
@@ -40,7 +42,11 @@ pub(crate) fn gather(host: &Host, cluster: &Cluster, node: &Node) -> Result<Fact
         cpus: proc::cpus(&text(host, "/sys/devices/system/cpu/online")?).unwrap_or(1),
         memory_mib: proc::memory_mib(&text(host, "/proc/meminfo")?).unwrap_or(0),
         address: node.address,
-        default_address: host.is_live().then(default_address).flatten(),
+        access_address: node.access(),
+        default_ipv4,
+        default_ipv6,
+        fallback_ipv4: default_ipv4.unwrap_or(Ipv4Addr::LOCALHOST),
+        fallback_ipv6: default_ipv6.unwrap_or(Ipv6Addr::LOCALHOST),
         kernel: Kernel {
             release: text(host, "/proc/sys/kernel/osrelease")?.trim().to_owned(),
             cgroup: cgroup(host)?,
@@ -53,6 +59,8 @@ pub(crate) fn gather(host: &Host, cluster: &Cluster, node: &Node) -> Result<Fact
         limits: Limits { nofile },
         container,
         swap: swap_stays(cluster, container) && !swap::areas(host)?.is_empty(),
+        selinux: selinux(&text(host, "/sys/fs/selinux/enforce")?),
+        resolver: resolver::owner(&text(host, resolver::RESOLV_CONF)?),
         resolv_conf: resolver::for_pods(
             &text(host, resolver::RESOLV_CONF)?,
             fs::exists(&host.path(resolver::UPSTREAM)),
@@ -73,16 +81,30 @@ pub(crate) fn loadable(host: &Host, name: &str, container: bool) -> Result<bool>
     Ok(!container && module::is_loadable(host, name)?)
 }
 
-/// The address this machine sends from when it talks to far-away places; none without a route
+/// The addresses this machine sends from when it talks to far-away places; none without a route
 /// there. Nothing is sent: connecting a UDP socket only looks up the route (udp(7)).
-pub(crate) fn default_address() -> Option<IpAddr> {
+fn default_addresses() -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
     // Documentation addresses (RFC 5737, RFC 3849): nobody is there.
     let towards = |from: &str, to: &str| {
         let socket = UdpSocket::bind(from).ok()?;
         socket.connect(to).ok()?;
         socket.local_addr().ok().map(|address| address.ip())
     };
-    towards("0.0.0.0:0", "198.51.100.1:9").or_else(|| towards("[::]:0", "[2001:db8::1]:9"))
+    let v4 = match towards("0.0.0.0:0", "198.51.100.1:9") {
+        Some(IpAddr::V4(address)) => Some(address),
+        _ => None,
+    };
+    let v6 = match towards("[::]:0", "[2001:db8::1]:9") {
+        Some(IpAddr::V6(address)) => Some(address),
+        _ => None,
+    };
+    (v4, v6)
+}
+
+/// The address with the default route, IPv4 preferred.
+pub(crate) fn default_address() -> Option<IpAddr> {
+    let (v4, v6) = default_addresses();
+    v4.map(IpAddr::from).or(v6.map(IpAddr::from))
 }
 
 /// Which system it is.
@@ -101,6 +123,15 @@ fn arch() -> Result<Arch> {
         "aarch64" => Ok(Arch::Arm64),
         other => Err(Error::host("arch-unsupported", format!("`{other}` is not supported"))
             .hint("use a machine with amd64 or arm64")),
+    }
+}
+
+/// `/sys/fs/selinux/enforce` exists where `SELinux` is on, and says whether it forbids.
+fn selinux(enforce: &str) -> SelinuxMode {
+    match enforce.trim() {
+        "" => SelinuxMode::Disabled,
+        "0" => SelinuxMode::Permissive,
+        _ => SelinuxMode::Enforcing,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The things a phase can want of the machine. One file a kind.
 
+pub mod absent;
 pub mod account;
 pub mod cgroup;
 pub mod command;
@@ -8,6 +9,7 @@ pub mod deferred;
 pub mod directory;
 pub mod file;
 pub mod hostname;
+pub mod ini;
 pub mod lines;
 pub mod link;
 pub mod manifest;

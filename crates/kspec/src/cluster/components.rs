@@ -10,48 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::Extra;
 
-/// `[host]`: the operating system.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Host {
-    /// Set the machine's host name to the node's name
-    pub manage_hostname: bool,
-    /// Keep the nodes' names in /etc/hosts
-    pub manage_hosts: bool,
-    /// Install the packages Kubernetes needs, where they are missing
-    pub manage_packages: bool,
-    /// off: swap is switched off for good; stays: kubelet is told to live with it
-    pub swap: Swap,
-    /// Further kernel parameters to set
-    pub sysctls: BTreeMap<String, String>,
-}
-
-/// What happens to swap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Swap {
-    /// Switched off, now and at every boot.
-    Off,
-    /// Left alone.
-    Stays,
-}
-
-/// `[download]`: where artifacts come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Download {
-    /// Base addresses to try before upstream; a file is asked for at BASE/HOST/PATH
-    pub mirrors: Vec<String>,
-    /// Never ask upstream, only the mirrors and registry hosts named here
-    pub mirrors_only: bool,
-    /// Downloads at the same time
-    pub parallel: u8,
-    /// Attempts per address before the next one is tried
-    pub attempts: u8,
-    /// Seconds without a byte after which a transfer is given up
-    pub stall_seconds: u64,
-}
-
 /// `[pki]`: certificates issued by kpki.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -97,55 +55,6 @@ pub struct Etcd {
     pub compaction_hours: u32,
     /// Further ETCD_ variables for etcd.env
     pub extra_env: BTreeMap<String, String>,
-}
-
-/// `[containerd]`: the runtime.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Containerd {
-    /// Open files a container may have; lowered to the machine's hard limit where that is less
-    pub nofile: u64,
-    /// Further keys for config.toml, merged over the generated ones
-    pub extra: Extra,
-    /// Registry mirrors, one [[containerd.registry]] each
-    #[serde(rename = "registry")]
-    pub registries: Vec<Registry>,
-}
-
-/// One registry and the hosts that serve it; used by kfetch and by containerd.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Registry {
-    /// The registry as image references name it, e.g. docker.io
-    pub prefix: String,
-    /// Where to ask when no host answers; without it, https://PREFIX (for docker.io, the host
-    /// that serves it: https://registry-1.docker.io)
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<String>,
-    /// Hosts to ask first, in order
-    #[serde(default, rename = "host")]
-    pub hosts: Vec<RegistryHost>,
-}
-
-impl Registry {
-    /// Where `registry` is asked when no mirror answers, unless its section says otherwise.
-    ///
-    /// Docker's images have a name of their own for the host that serves them.
-    pub fn home(registry: &str) -> String {
-        let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
-        format!("https://{host}")
-    }
-}
-
-/// One host that serves a registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct RegistryHost {
-    /// Its address, e.g. https://mirror.example or http://10.0.0.1:5000
-    pub url: String,
-    /// Accept any certificate
-    #[serde(default)]
-    pub skip_verify: bool,
 }
 
 /// `[kubelet]`.
@@ -204,6 +113,21 @@ pub struct ControlPlane {
     pub scheduler_args: BTreeMap<String, String>,
 }
 
+impl ControlPlane {
+    /// `HOST` of an endpoint `HOST:PORT`, without the brackets of an IPv6 address.
+    pub fn endpoint_host(&self) -> Option<&str> {
+        let given = self.endpoint.as_deref()?;
+        if given.parse::<std::net::IpAddr>().is_ok() {
+            return Some(given);
+        }
+        let host = match given.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() => host,
+            _ => given,
+        };
+        Some(host.trim_start_matches('[').trim_end_matches(']'))
+    }
+}
+
 /// `[kubeadm]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -240,30 +164,6 @@ pub struct Addon {
     pub enabled: bool,
 }
 
-impl Default for Host {
-    fn default() -> Self {
-        Self {
-            manage_hostname: true,
-            manage_hosts: true,
-            manage_packages: true,
-            swap: Swap::Off,
-            sysctls: BTreeMap::new(),
-        }
-    }
-}
-
-impl Default for Download {
-    fn default() -> Self {
-        Self {
-            mirrors: Vec::new(),
-            mirrors_only: false,
-            parallel: 4,
-            attempts: 4,
-            stall_seconds: 30,
-        }
-    }
-}
-
 impl Default for Pki {
     fn default() -> Self {
         Self {
@@ -287,12 +187,6 @@ impl Default for Etcd {
             compaction_hours: 8,
             extra_env: BTreeMap::new(),
         }
-    }
-}
-
-impl Default for Containerd {
-    fn default() -> Self {
-        Self { nofile: 65535, extra: Extra::new(), registries: Vec::new() }
     }
 }
 

@@ -5,7 +5,11 @@
 //! `kprep init` writes beside it.
 
 mod components;
+mod containerd;
+mod download;
 mod extra;
+mod host;
+mod no_proxy;
 mod validate;
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -14,10 +18,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use components::{
-    Addon, Addons, Containerd, ControlPlane, Download, Etcd, Host, KeyAlgorithm, KubeProxy,
-    KubeProxyMode, Kubeadm, Kubelet, Pki, Registry, RegistryHost, Swap,
+    Addon, Addons, ControlPlane, Etcd, KeyAlgorithm, KubeProxy, KubeProxyMode, Kubeadm, Kubelet,
+    Pki,
 };
+pub use containerd::{Containerd, Registry, RegistryHost};
+pub use download::Download;
 pub use extra::{Extra, merge};
+pub use host::{Host, Proxy, Swap};
 pub use validate::{Problem, SUPPORTED};
 
 use crate::{Cidr, ParseError, SCHEMA};
@@ -34,6 +41,8 @@ pub struct Cluster {
     pub network: Network,
     /// The operating system of a node
     pub host: Host,
+    /// How to reach the internet through an HTTP proxy
+    pub proxy: Proxy,
     /// Where artifacts come from
     pub download: Download,
     /// Certificates that these tools issue (etcd's; kubeadm issues its own)
@@ -120,8 +129,11 @@ pub enum Backend {
 pub struct Node {
     /// Name of the node, and the host name the machine gets
     pub name: String,
-    /// Address the other nodes reach it at; one of the machine's own
+    /// Address its services listen at; one of the machine's own
     pub address: IpAddr,
+    /// Address the other nodes reach it at, where that is another one (as behind NAT)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_address: Option<IpAddr>,
     /// What it does: any of control-plane, etcd, worker
     pub roles: Vec<Role>,
     /// Node labels to set
@@ -150,6 +162,11 @@ impl Node {
     /// Whether the node has `role`.
     pub fn is(&self, role: Role) -> bool {
         self.roles.contains(&role)
+    }
+
+    /// The address the other nodes reach it at (kubespray: `main_access_ip`).
+    pub fn access(&self) -> IpAddr {
+        self.access_address.unwrap_or(self.address)
     }
 
     /// The name up to its first dot, as it stands in certificate subjects.
@@ -194,8 +211,14 @@ impl Cluster {
     /// The default description, with one node as an example: what `kprep init` starts from.
     pub fn example(name: &str, address: IpAddr) -> Self {
         let roles = vec![Role::ControlPlane, Role::Etcd, Role::Worker];
-        let node =
-            Node { name: name.into(), address, roles, labels: BTreeMap::new(), taints: Vec::new() };
+        let node = Node {
+            name: name.into(),
+            address,
+            access_address: None,
+            roles,
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+        };
         Self { nodes: vec![node], ..Self::default() }
     }
 }
@@ -207,6 +230,7 @@ impl Default for Cluster {
             kubernetes: Kubernetes::default(),
             network: Network::default(),
             host: Host::default(),
+            proxy: Proxy::default(),
             download: Download::default(),
             pki: Pki::default(),
             etcd: Etcd::default(),

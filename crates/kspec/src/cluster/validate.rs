@@ -33,6 +33,7 @@ impl Cluster {
     pub fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
         self.check_version(&mut found);
+        self.check_proxy(&mut found);
         self.check_networks(&mut found);
         self.check_nodes(&mut found);
         self.check_roles(&mut found);
@@ -56,6 +57,22 @@ impl Cluster {
                 key: "kubernetes.dns-domain".into(),
                 message: format!("`{}` is not a DNS name", self.kubernetes.dns_domain),
                 remedy: "use lower-case letters, digits, dashes and dots".into(),
+            });
+        }
+    }
+
+    fn check_proxy(&self, found: &mut Vec<Problem>) {
+        for (key, url) in [("http", &self.proxy.http), ("https", &self.proxy.https)] {
+            if url.is_empty() || is_proxy(url) {
+                continue;
+            }
+            found.push(Problem {
+                code: "proxy-invalid",
+                key: format!("proxy.{key}"),
+                message: "this is not the address of a proxy".into(), // it may hold a password
+                remedy: "write http://HOST:PORT, without a user or password: \
+                         every user of the node can read where it goes"
+                    .into(),
             });
         }
     }
@@ -160,6 +177,15 @@ impl Cluster {
                     "give every node its own name",
                 );
             }
+            let access = node.access_address.filter(|access| *access != node.address);
+            if let Some(access) = access.filter(|access| !addresses.insert(*access)) {
+                wrong(
+                    "node-address-twice",
+                    "access-address",
+                    format!("{access} stands twice"),
+                    "give every node its own address",
+                );
+            }
             if !addresses.insert(node.address) {
                 wrong(
                     "node-address-twice",
@@ -216,6 +242,15 @@ fn is_dns_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
+/// `http://HOST[:PORT][/]` or the same with https.
+fn is_proxy(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let Some(rest) = rest else { return false };
+    let host = rest.strip_suffix('/').unwrap_or(rest);
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || ".-:[]_".contains(letter);
+    !host.is_empty() && !host.starts_with(':') && host.chars().all(allowed)
+}
+
 fn parse_ports(range: &str) -> Option<(u16, u16)> {
     let (first, last) = range.split_once('-')?;
     let ports: (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
@@ -241,7 +276,7 @@ mod tests {
     #[test]
     fn each_rule_has_its_code() {
         type Change = fn(&mut Cluster);
-        let cases: [(&str, Change); 14] = [
+        let cases: [(&str, Change); 17] = [
             ("version-unsupported", |c| c.kubernetes.version = semver::Version::new(1, 30, 9)),
             ("version-unsupported", |c| c.kubernetes.version = semver::Version::new(1, 36, 0)),
             ("dns-domain-invalid", |c| c.kubernetes.dns_domain = "Cluster_Local".into()),
@@ -254,6 +289,14 @@ mod tests {
             ("node-ports-invalid", |c| c.network.node_ports = "32767".into()),
             ("node-name-invalid", |c| c.nodes[0].name = "Node_1".into()),
             ("node-without-role", |c| c.nodes[0].roles.clear()),
+            ("proxy-invalid", |c| c.proxy.http = "proxy.example:3128".into()),
+            ("proxy-invalid", |c| c.proxy.https = "http://me:secret@proxy.example".into()),
+            ("node-address-twice", |c| {
+                let mut second = c.nodes[0].clone();
+                second.access_address = Some(second.address);
+                second.address = "192.168.10.101".parse().unwrap();
+                c.nodes.push(second);
+            }),
             ("no-nodes", |c| c.nodes.clear()),
             ("etcd-even", |c| {
                 let mut second = c.nodes[0].clone();

@@ -1,6 +1,6 @@
 //! `facts.json`, by kprep: what the machine is.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,10 +24,18 @@ pub struct Facts {
     pub cpus: usize,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Address the node's services listen at and the others reach it by.
+    /// Address the node's services listen at.
     pub address: IpAddr,
-    /// Address of the interface with the default route, if there is one.
-    pub default_address: Option<IpAddr>,
+    /// Address the other nodes reach it by; the same unless cluster.toml says otherwise.
+    pub access_address: IpAddr,
+    /// IPv4 address of the interface with the default route, if there is one.
+    pub default_ipv4: Option<Ipv4Addr>,
+    /// IPv6 address of the interface with the default route, if there is one.
+    pub default_ipv6: Option<Ipv6Addr>,
+    /// The default IPv4 address, or loopback (kubespray: `fallback_ip`).
+    pub fallback_ipv4: Ipv4Addr,
+    /// The default IPv6 address, or loopback (kubespray: `fallback_ip6`).
+    pub fallback_ipv6: Ipv6Addr,
     /// The kernel's abilities.
     pub kernel: Kernel,
     /// What root may not do here although it is root.
@@ -38,8 +46,47 @@ pub struct Facts {
     pub container: bool,
     /// Whether swap is in use.
     pub swap: bool,
+    /// What `SELinux` does.
+    pub selinux: SelinuxMode,
+    /// Who keeps the machine's resolver configuration.
+    pub resolver: Resolver,
     /// The file with the nameservers pods shall inherit.
     pub resolv_conf: String,
+}
+
+impl Facts {
+    /// The address of the interface with the default route, IPv4 preferred.
+    pub fn default_address(&self) -> Option<IpAddr> {
+        self.default_ipv4.map(IpAddr::from).or(self.default_ipv6.map(IpAddr::from))
+    }
+}
+
+/// `SELinux`, as `getenforce` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SelinuxMode {
+    /// Not in the kernel, or switched off.
+    Disabled,
+    /// Logs what it would forbid.
+    Permissive,
+    /// Forbids.
+    Enforcing,
+}
+
+/// Who keeps `/etc/resolv.conf`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolver {
+    /// `NetworkManager` writes it.
+    NetworkManager,
+    /// systemd-resolved, for itself or for `NetworkManager`.
+    SystemdResolved,
+    /// The resolvconf program collects it from whoever knows nameservers.
+    Resolvconf,
+    /// dhclient writes it at each lease.
+    Dhclient,
+    /// Nobody: it is an ordinary file.
+    File,
 }
 
 /// The operating system, from `/etc/os-release` (os-release(5)).

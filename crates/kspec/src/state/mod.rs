@@ -10,7 +10,9 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use artifacts::{Artifacts, FileArtifact, ImageArtifact, Member};
-pub use facts::{Capabilities, CgroupVersion, Facts, Family, Kernel, Limits, Os};
+pub use facts::{
+    Capabilities, CgroupVersion, Facts, Family, Kernel, Limits, Os, Resolver, SelinuxMode,
+};
 pub use results::{App, Apps, Certificate, Cni, ControlPlaneState, EtcdState, NodeState, PkiState};
 
 /// A state file: who writes it, and where.

@@ -1,0 +1,80 @@
+//! The sections of `cluster.toml` that are about the operating system.
+#![expect(clippy::doc_markdown, reason = "these comments are cluster.toml's own, for people")]
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[host]`: the operating system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Host {
+    /// Set the machine's host name to the node's name
+    pub manage_hostname: bool,
+    /// Keep the nodes' names in /etc/hosts
+    pub manage_hosts: bool,
+    /// Install the packages Kubernetes needs, where they are missing, and set up the package
+    /// manager for it
+    pub manage_packages: bool,
+    /// Further packages to install
+    pub packages: Vec<String>,
+    /// off: swap is switched off for good; stays: kubelet is told to live with it
+    pub swap: Swap,
+    /// Further kernel parameters to set
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// What happens to swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Swap {
+    /// Switched off, now and at every boot.
+    Off,
+    /// Left alone.
+    Stays,
+}
+
+/// `[proxy]`: how to reach the internet through an HTTP proxy; used by the package manager,
+/// kfetch and containerd.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Proxy {
+    /// For http addresses, such as http://proxy.example:3128; empty: none
+    pub http: String,
+    /// For https addresses; empty: the same as http
+    pub https: String,
+    /// Further names, domains and networks to reach without it; the nodes, services and pods are
+    /// always reached without it
+    pub no_proxy: Vec<String>,
+}
+
+impl Proxy {
+    /// The proxy for `https` addresses, if there is one.
+    pub fn for_https(&self) -> Option<&str> {
+        [&self.https, &self.http].into_iter().map(String::as_str).find(|url| !url.is_empty())
+    }
+
+    /// The proxy for `http` addresses, if there is one.
+    pub fn for_http(&self) -> Option<&str> {
+        Some(self.http.as_str()).filter(|url| !url.is_empty())
+    }
+
+    /// Whether there is any.
+    pub fn is_set(&self) -> bool {
+        self.for_https().is_some()
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            manage_hostname: true,
+            manage_hosts: true,
+            manage_packages: true,
+            packages: Vec::new(),
+            swap: Swap::Off,
+            sysctls: BTreeMap::new(),
+        }
+    }
+}
