@@ -125,6 +125,9 @@ impl Fetcher {
         let mut states = self.states.borrow_mut();
         let lacking: Vec<_> =
             (0..all.len()).filter(|at| matches!(states[*at], State::Lacking(_))).collect();
+        if self.sources.is_offline() {
+            return Err(not_here(lacking.iter().map(|at| all[*at].id())));
+        }
         warn_of_tags(&lacking.iter().map(|at| all[*at]).collect::<Vec<_>>(), context.report);
 
         let stall = context.limit.unwrap_or(self.sources.stall());
@@ -185,6 +188,17 @@ impl Fetcher {
         }
         Ok(Some(artifacts))
     }
+}
+
+/// Everything that an offline machine lacks, at once.
+fn not_here(ids: impl Iterator<Item = String>) -> Error {
+    let names = ids.collect::<Vec<_>>().join(", ");
+    Error::input("offline-missing", format!("not in the store: {names}"))
+        .because("[download] offline = true: no connection is opened")
+        .hint(
+            "run `kfetch apply` with the same artifacts.lock on a machine that has a network, \
+             and copy its /var/lib/k8steps/store and artifacts.json here",
+        )
 }
 
 /// The error that stopped the others.

@@ -95,6 +95,11 @@ impl Sources {
         usize::from(self.download.parallel.max(1))
     }
 
+    /// Whether nothing may be asked.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.download.offline
+    }
+
     pub(crate) fn attempts(&self) -> u8 {
         self.download.attempts.max(1)
     }

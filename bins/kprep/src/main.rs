@@ -15,6 +15,7 @@ mod modules;
 mod network_manager;
 mod package_manager;
 mod packages;
+mod security;
 mod swap;
 mod sysctls;
 mod validate;
@@ -108,6 +109,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     if cluster.host.manage_hosts {
         steps.add(hosts::names(&cluster));
     }
+    security::relaxed(&mut steps, host, &cluster);
     directories::shared(&mut steps);
     modules::loaded(&mut steps, host, &cluster, &facts)?;
     sysctls::set(&mut steps, &sysctls::wanted(host, &cluster, &facts));

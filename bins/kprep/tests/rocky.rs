@@ -19,6 +19,7 @@ fn tree(extra: &str) -> Tree {
     tree.write("/etc/yum.repos.d/docker.repo", "[docker]\n");
     tree.write("/etc/sysctl.d/bridge-nf-call.conf", "net.bridge.bridge-nf-call-iptables=0\n");
     tree.write("/usr/lib/systemd/zram-generator.conf", "[zram0]\n");
+    tree.write("/etc/selinux/config", "# SELINUX=\nSELINUX=enforcing\nSELINUXTYPE=targeted\n");
     tree.write("/sys/fs/selinux/enforce", "1");
     tree
 }
@@ -61,11 +62,24 @@ fn the_proxy_of_the_cluster_is_dnfs() {
 }
 
 #[test]
+fn selinux_logs_or_is_left_alone_and_stays_off() {
+    let mode = |extra: &str, found: &str| {
+        let tree = tree(extra);
+        tree.write("/etc/selinux/config", found);
+        tree.tool().args(["apply"]).assert().code(0);
+        read(&tree, "/etc/selinux/config").unwrap()
+    };
+    assert_eq!(mode("", "SELINUX=enforcing\n"), "SELINUX=permissive\n");
+    assert_eq!(mode("", "SELINUX=disabled\n"), "SELINUX=disabled\n");
+    assert_eq!(mode("[host]\nselinux = \"as-is\"\n", "SELINUX=enforcing\n"), "SELINUX=enforcing\n");
+}
+
+#[test]
 fn facts_name_the_resolvers_owner_and_selinux() {
     let tree = tree("");
     let output = tree.tool().args(["facts"]).assert().code(0).get_output().clone();
     let facts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(facts["resolver"], "network-manager");
-    assert_eq!(facts["selinux"], "enforcing");
+    assert_eq!(facts["selinux"], "permissive", "as it is after apply");
     assert_eq!(facts["fallback-ipv4"], "127.0.0.1");
 }

@@ -42,6 +42,8 @@ pub enum Thing {
     Packages(Vec<String>),
     /// Swap areas in use.
     Swap,
+    /// Whether `SELinux` forbids or only logs.
+    Selinux,
     /// A kernel module, by name.
     Module(String),
     /// A network interface, by name.
@@ -126,6 +128,9 @@ pub(crate) enum Original {
     Swap {
         areas: Vec<String>,
     },
+    Selinux {
+        enforcing: bool,
+    },
     AbsentModule {
         name: String,
     },
@@ -200,6 +205,7 @@ impl Original {
             Thing::Hostname => Self::Hostname { name: steps::hostname::current()? },
             Thing::Packages(names) => Self::AbsentPackages { names: names.clone() },
             Thing::Swap => Self::Swap { areas: steps::swap::areas(host)? },
+            Thing::Selinux => Self::Selinux { enforcing: steps::selinux::is_enforcing(host)? },
             Thing::Module(name) => Self::AbsentModule { name: name.clone() },
             Thing::Interface(name) if steps::network::interface_exists(name) => return Ok(None),
             Thing::Interface(name) => Self::AbsentInterface { name: name.clone() },
@@ -232,6 +238,7 @@ impl Original {
             Self::Hostname { .. } => "host name".into(),
             Self::AbsentPackages { names } => format!("packages {}", names.join(" ")),
             Self::Swap { .. } => "swap".into(),
+            Self::Selinux { .. } => "SELinux".into(),
             Self::AbsentModule { name } => format!("kernel module {name}"),
             Self::AbsentInterface { name } => format!("network interface {name}"),
             Self::Chains { prefix } => format!("packet filter chains {prefix}*"),
@@ -263,6 +270,8 @@ impl Original {
             Self::Hostname { name } => format!("set the host name back to {name}"),
             Self::Swap { areas } if areas.is_empty() => "leave swap off, as it was".into(),
             Self::Swap { areas } => format!("switch swap on: {}", areas.join(", ")),
+            Self::Selinux { enforcing: true } => "let SELinux forbid again".into(),
+            Self::Selinux { .. } => "leave SELinux as it was".into(),
             Self::Containers => "stop and remove all containers of Kubernetes".into(),
             Self::AbsentImages { names } => format!("remove {} images", names.len()),
             Self::Cgroup { path } => format!("end what still runs in {path}"),
@@ -306,6 +315,9 @@ impl Original {
             Self::Hostname { name } => steps::hostname::set(name)?,
             Self::AbsentPackages { names } => steps::package::remove(host, names)?,
             Self::Swap { areas } => steps::swap::switch_on(areas)?,
+            // What only logged was never changed.
+            Self::Selinux { enforcing: true } => steps::selinux::set_enforcing(true)?,
+            Self::Selinux { .. } => {}
             Self::AbsentModule { name } => return Ok(steps::module::unload(name)),
             Self::AbsentInterface { name } => steps::network::remove_interface(name)?,
             Self::Chains { prefix } => steps::network::remove_chains(prefix)?,

@@ -201,6 +201,32 @@ fn a_proxy_is_asked_for_others_and_never_for_the_cluster() {
 }
 
 #[test]
+fn an_offline_machine_asks_nobody_and_names_all_it_lacks() {
+    let server = Server::start();
+    let url = |path: &str| format!("{}{path}", server.url());
+    server.serve("/a", Answer::Bytes(b"a".to_vec()));
+    server.serve("/b", Answer::Bytes(b"b".to_vec()));
+    let lock = Lock::new().file("a", &url("/a"), b"a").file("b", &url("/b"), b"b");
+    let offline = tree(&download("offline = true"), &lock.0);
+    let (_, stderr) = run(&offline, &["apply"], 2);
+    assert!(
+        stderr.contains("error[offline-missing]: not in the store: artifact:a, artifact:b\n"),
+        "{stderr}"
+    );
+    assert_eq!(server.requests().len(), 0);
+
+    // With all of it in the store, it is as good as any other.
+    let online = tree(&download(""), &lock.0);
+    run(&online, &["apply"], 0);
+    online.write("/etc/k8steps/cluster.toml", &{
+        let path = offline.path("/etc/k8steps/cluster.toml");
+        std::fs::read_to_string(path).unwrap()
+    });
+    let (_, said) = run(&online, &["apply"], 0);
+    assert!(said.contains("nothing to do"), "{said}");
+}
+
+#[test]
 fn downloads_overlap_but_not_more_than_allowed() {
     let server = Server::start();
     let mut lock = Lock::new();

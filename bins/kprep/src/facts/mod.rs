@@ -17,7 +17,7 @@ use khost::{
 };
 use kspec::{
     Arch, Cluster, Node, SCHEMA,
-    cluster::Swap,
+    cluster::{Selinux, Swap},
     state::{Capabilities, CgroupVersion, Facts, Family, Kernel, Limits, Os, SelinuxMode},
 };
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -59,7 +59,7 @@ pub(crate) fn gather(host: &Host, cluster: &Cluster, node: &Node) -> Result<Fact
         limits: Limits { nofile },
         container,
         swap: swap_stays(cluster, container) && !swap::areas(host)?.is_empty(),
-        selinux: selinux(&text(host, "/sys/fs/selinux/enforce")?),
+        selinux: selinux(&text(host, "/sys/fs/selinux/enforce")?, cluster.host.selinux),
         resolver: resolver::owner(&text(host, resolver::RESOLV_CONF)?),
         resolv_conf: resolver::for_pods(
             &text(host, resolver::RESOLV_CONF)?,
@@ -127,11 +127,11 @@ fn arch() -> Result<Arch> {
 }
 
 /// `/sys/fs/selinux/enforce` exists where `SELinux` is on, and says whether it forbids.
-fn selinux(enforce: &str) -> SelinuxMode {
-    match enforce.trim() {
-        "" => SelinuxMode::Disabled,
-        "0" => SelinuxMode::Permissive,
-        _ => SelinuxMode::Enforcing,
+fn selinux(enforce: &str, wanted: Selinux) -> SelinuxMode {
+    match (enforce.trim(), wanted) {
+        ("", _) => SelinuxMode::Disabled,
+        ("0", _) | (_, Selinux::Permissive) => SelinuxMode::Permissive,
+        (_, Selinux::AsIs) => SelinuxMode::Enforcing,
     }
 }
 

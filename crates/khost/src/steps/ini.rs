@@ -18,7 +18,7 @@ pub struct Ini {
 }
 
 impl Ini {
-    /// `key=value` in `[section]` of the file at the host's absolute `path`, which is made, 0644,
+    /// `key=value` in `[section]`, or for an empty section before the first of them, of the file at the host's absolute `path`, which is made, 0644,
     /// when it is missing.
     pub fn set(path: impl Into<PathBuf>, section: &str, key: &str, value: &str) -> Self {
         let value = Some(value.into());
@@ -86,7 +86,8 @@ impl Step for Ini {
 /// stays as it is written; a second one of the same key goes, with the lines that continue it.
 fn edited(text: &str, section: &str, key: &str, value: Option<&str>) -> String {
     let header = format!("[{section}]");
-    let (mut out, mut inside, mut dropping, mut pending) = (String::new(), false, false, value);
+    let (mut out, mut inside) = (String::new(), section.is_empty());
+    let (mut dropping, mut pending) = (false, value);
     // Where a new line goes: after the last line of the section that says something.
     let mut end = None;
     for line in text.split_inclusive('\n') {
@@ -123,7 +124,8 @@ fn edited(text: &str, section: &str, key: &str, value: Option<&str>) -> String {
         Some(at) => out.insert_str(at, &format!("\n{line}")),
         None => {
             let gap = if out.is_empty() || out.ends_with('\n') { "" } else { "\n" };
-            out.extend([gap, &header, "\n", &line]);
+            let header = if section.is_empty() { String::new() } else { format!("{header}\n") };
+            out.extend([gap, &header, &line]);
         }
     }
     out
@@ -168,6 +170,14 @@ mod tests {
         assert_eq!(edited(without, "main", "proxy", Some("p")), with);
         assert_eq!(edited("[main]\na=1", "main", "proxy", Some("p")), "[main]\na=1\nproxy=p\n");
         assert_eq!(edited("", "main", "proxy", Some("p")), "[main]\nproxy=p\n");
+    }
+
+    #[test]
+    fn a_file_without_sections_is_one() {
+        let text = "# SELINUX=\nSELINUX=enforcing\nSELINUXTYPE=targeted\n";
+        let wanted = text.replace("=enforcing", "=permissive");
+        assert_eq!(edited(text, "", "SELINUX", Some("permissive")), wanted);
+        assert_eq!(edited("", "", "SELINUX", Some("permissive")), "SELINUX=permissive\n");
     }
 
     #[test]

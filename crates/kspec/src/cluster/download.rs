@@ -17,6 +17,8 @@ pub struct Download {
     pub attempts: u8,
     /// Seconds without a byte after which a transfer is given up
     pub stall_seconds: u64,
+    /// Open no connection: everything must be in the store already
+    pub offline: bool,
 }
 
 impl Default for Download {
@@ -27,6 +29,7 @@ impl Default for Download {
             parallel: 4,
             attempts: 4,
             stall_seconds: 30,
+            offline: false,
         }
     }
 }

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `[host]`: the operating system.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Host {
@@ -21,6 +22,10 @@ pub struct Host {
     pub packages: Vec<String>,
     /// off: swap is switched off for good; stays: kubelet is told to live with it
     pub swap: Swap,
+    /// permissive: where SELinux is on, it is made to log instead of forbid; as-is: left alone
+    pub selinux: Selinux,
+    /// Stop and disable fapolicyd, which lets no program run that no package brought
+    pub stop_fapolicyd: bool,
     /// Further kernel parameters to set
     pub sysctls: BTreeMap<String, String>,
 }
@@ -33,6 +38,16 @@ pub enum Swap {
     Off,
     /// Left alone.
     Stays,
+}
+
+/// The mode of SELinux, where the machine has it switched on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selinux {
+    /// It logs what it would forbid (kubespray: `preinstall_selinux_state`).
+    Permissive,
+    /// Left alone.
+    AsIs,
 }
 
 /// `[proxy]`: how to reach the internet through an HTTP proxy; used by the package manager,
@@ -74,6 +89,8 @@ impl Default for Host {
             manage_packages: true,
             packages: Vec::new(),
             swap: Swap::Off,
+            selinux: Selinux::Permissive,
+            stop_fapolicyd: true,
             sysctls: BTreeMap::new(),
         }
     }

@@ -24,7 +24,7 @@ pub use components::{
 pub use containerd::{Containerd, Registry, RegistryHost};
 pub use download::Download;
 pub use extra::{Extra, merge};
-pub use host::{Host, Proxy, Swap};
+pub use host::{Host, Proxy, Selinux, Swap};
 pub use validate::{Problem, SUPPORTED};
 
 use crate::{Cidr, ParseError, SCHEMA};
