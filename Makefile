@@ -33,7 +33,7 @@ demo-down: ## Remove it, with everything it made
 
 # ---- Build and check ----------------------------------------------------------------------------
 
-.PHONY: build test check fmt lint unit deny shell cluster-test audit clean
+.PHONY: build test check fmt lint unit deny shell cluster-test bench audit clean
 build: ## Build the eight tools in release mode
 	@scripts/bootstrap build
 	$(CARGO) build --release --locked
@@ -62,6 +62,9 @@ shell:
 
 cluster-test: build
 	$(CARGO) test --locked -p pipeline-tests -- --nocapture
+
+bench: build ## Measure against curl, ctr and the like, in turns (root, Debian 12)
+	@scripts/bench $(BENCH)
 
 audit: ## Ask the RustSec database about every crate (needs the internet)
 	@scripts/bootstrap deny

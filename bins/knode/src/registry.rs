@@ -13,7 +13,8 @@ pub(crate) struct Hosts(Registry);
 /// A file for each `[[containerd.registry]]`; without any, kubespray's one for docker.io.
 pub(crate) fn all(containerd: &Containerd) -> Result<Vec<Hosts>> {
     if containerd.registries.is_empty() {
-        let hosts = vec![RegistryHost { url: Registry::home("docker.io"), skip_verify: false }];
+        let url = Registry::home("docker.io");
+        let hosts = vec![RegistryHost { url, skip_verify: false, ca: None }];
         return Ok(vec![Hosts(Registry { prefix: "docker.io".into(), server: None, hosts })]);
     }
     containerd.registries.iter().cloned().map(Hosts::new).collect()
@@ -46,7 +47,7 @@ impl Hosts {
     pub(crate) fn render(&self) -> String {
         let Registry { prefix, server, hosts } = &self.0;
         let server = server.clone().unwrap_or_else(|| Registry::home(prefix));
-        let table = |RegistryHost { url, skip_verify }: &RegistryHost| {
+        let table = |RegistryHost { url, skip_verify, .. }: &RegistryHost| {
             format!(
                 "\n[host.{}]\n  capabilities = [\"pull\", \"resolve\"]\n  \
                  skip_verify = {skip_verify}\n  override_path = false\n",
@@ -71,6 +72,7 @@ mod tests {
         let host = |(url, skip_verify): &(&str, bool)| RegistryHost {
             url: (*url).into(),
             skip_verify: *skip_verify,
+            ca: None,
         };
         let hosts = hosts.iter().map(host).collect();
         let registries = vec![Registry { prefix: prefix.into(), server: None, hosts }];

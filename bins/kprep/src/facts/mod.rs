@@ -131,7 +131,7 @@ fn selinux(enforce: &str, wanted: Selinux) -> SelinuxMode {
     match (enforce.trim(), wanted) {
         ("", _) => SelinuxMode::Disabled,
         ("0", _) | (_, Selinux::Permissive) => SelinuxMode::Permissive,
-        (_, Selinux::AsIs) => SelinuxMode::Enforcing,
+        (_, Selinux::Enforcing | Selinux::AsIs) => SelinuxMode::Enforcing,
     }
 }
 

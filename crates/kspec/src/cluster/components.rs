@@ -67,10 +67,24 @@ pub struct Kubelet {
     pub kube_reserved: BTreeMap<String, String>,
     /// Resources kept for the operating system
     pub system_reserved: BTreeMap<String, String>,
+    /// auto: systemd where systemd is at work, else cgroupfs; or either by name
+    pub cgroup_driver: CgroupDriver,
     /// Further command line flags, e.g. ["--v=4"]
     pub extra_args: Vec<String>,
     /// Further KubeletConfiguration fields, merged over the generated ones
     pub extra: Extra,
+}
+
+/// Who makes the control groups of containers; kubelet and containerd must agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CgroupDriver {
+    /// systemd where it is at work, on cgroup v1 and v2 alike; else cgroupfs.
+    Auto,
+    /// systemd, as slices and scopes.
+    Systemd,
+    /// containerd itself, as directories.
+    Cgroupfs,
 }
 
 /// `[kube-proxy]`.
@@ -201,6 +215,7 @@ impl Default for Kubelet {
             max_pods: 110,
             kube_reserved: reserved("100m", "256Mi"),
             system_reserved: reserved("500m", "512Mi"),
+            cgroup_driver: CgroupDriver::Auto,
             extra_args: Vec::new(),
             extra: Extra::new(),
         }

@@ -2,6 +2,8 @@
 #![expect(clippy::doc_markdown, reason = "these comments are cluster.toml's own, for people")]
 #![expect(rustdoc::bare_urls, reason = "the same")]
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,10 @@ use super::Extra;
 pub struct Containerd {
     /// Open files a container may have; lowered to the machine's hard limit where that is less
     pub nofile: u64,
+    /// Remove the distribution's runc package, whose program is in the way of ours; false: refuse
+    pub remove_distribution_runc: bool,
+    /// Stop and disable another container engine that runs here; false: refuse
+    pub stop_other_engines: bool,
     /// Further keys for config.toml, merged over the generated ones
     pub extra: Extra,
     /// Registry mirrors, one [[containerd.registry]] each
@@ -54,10 +60,19 @@ pub struct RegistryHost {
     /// Accept any certificate
     #[serde(default)]
     pub skip_verify: bool,
+    /// A PEM file with the certificate authority of this host
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
 }
 
 impl Default for Containerd {
     fn default() -> Self {
-        Self { nofile: 65535, extra: Extra::new(), registries: Vec::new() }
+        Self {
+            nofile: 65535,
+            remove_distribution_runc: false,
+            stop_other_engines: false,
+            extra: Extra::new(),
+            registries: Vec::new(),
+        }
     }
 }

@@ -1,4 +1,7 @@
 //! `[download]` of `cluster.toml`.
+#![expect(clippy::doc_markdown, reason = "these comments are cluster.toml's own, for people")]
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +22,28 @@ pub struct Download {
     pub stall_seconds: u64,
     /// Open no connection: everything must be in the store already
     pub offline: bool,
+    /// Versions other than the catalogue's choice for `kfetch lock`, e.g. { etcd = "3.5.24" }
+    pub versions: BTreeMap<String, String>,
+    /// A PEM file with certificate authorities to trust besides the machine's own
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// A docker config.json with credentials for registries, for kfetch and containerd
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_config: Option<PathBuf>,
+    /// Addresses of single artifacts, one [[download.artifact]] each
+    #[serde(rename = "artifact")]
+    pub artifacts: Vec<ArtifactMirrors>,
+}
+
+/// One artifact's own mirrors; they are asked before all others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ArtifactMirrors {
+    /// Its name in artifacts.lock, e.g. kubelet
+    pub name: String,
+    /// Whole addresses of the file, in the order to try; {version} and {arch} stand for those of
+    /// the lock
+    pub urls: Vec<String>,
 }
 
 impl Default for Download {
@@ -30,6 +55,10 @@ impl Default for Download {
             attempts: 4,
             stall_seconds: 30,
             offline: false,
+            versions: BTreeMap::new(),
+            ca_file: None,
+            docker_config: None,
+            artifacts: Vec::new(),
         }
     }
 }

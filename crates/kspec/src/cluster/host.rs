@@ -1,7 +1,7 @@
 //! The sections of `cluster.toml` that are about the operating system.
 #![expect(clippy::doc_markdown, reason = "these comments are cluster.toml's own, for people")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,12 +22,32 @@ pub struct Host {
     pub packages: Vec<String>,
     /// off: swap is switched off for good; stays: kubelet is told to live with it
     pub swap: Swap,
-    /// permissive: where SELinux is on, it is made to log instead of forbid; as-is: left alone
+    /// permissive: where SELinux is on, it is made to log instead of forbid; enforcing: it stays
+    /// on, and files and containers get the contexts it wants; as-is: left alone
     pub selinux: Selinux,
     /// Stop and disable fapolicyd, which lets no program run that no package brought
     pub stop_fapolicyd: bool,
     /// Further kernel parameters to set
     pub sysctls: BTreeMap<String, String>,
+    /// Problems that `kprep validate` finds and apply goes on with, by code, e.g. ["disk-slow"]
+    pub accept_problems: Vec<String>,
+    /// How names are looked up on the machine
+    pub resolver: Resolver,
+}
+
+/// `[host.resolver]`: the machine's own name lookups (kubespray: `resolvconf_mode`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Resolver {
+    /// Let programs on the machine find the cluster's Services: search domains and options now,
+    /// the cluster's DNS first in the list once `kprep dns` has seen it answer
+    pub manage: bool,
+    /// Nameservers to ask before the machine's own
+    pub nameservers: Vec<IpAddr>,
+    /// Domains to search before those of the machine, after the cluster's
+    pub search_domains: Vec<String>,
+    /// Options of resolv.conf(5)
+    pub options: Vec<String>,
 }
 
 /// What happens to swap.
@@ -46,6 +66,8 @@ pub enum Swap {
 pub enum Selinux {
     /// It logs what it would forbid (kubespray: `preinstall_selinux_state`).
     Permissive,
+    /// It stays enforcing, with the contexts that Kubernetes' files and containers need.
+    Enforcing,
     /// Left alone.
     AsIs,
 }
@@ -92,6 +114,16 @@ impl Default for Host {
             selinux: Selinux::Permissive,
             stop_fapolicyd: true,
             sysctls: BTreeMap::new(),
+            accept_problems: Vec::new(),
+            resolver: Resolver::default(),
         }
+    }
+}
+
+impl Default for Resolver {
+    /// kubespray's `ndots`, `dns_timeout` and `dns_attempts`.
+    fn default() -> Self {
+        let options = ["ndots:2", "timeout:2", "attempts:2"].map(Into::into).into();
+        Self { manage: true, nameservers: Vec::new(), search_domains: Vec::new(), options }
     }
 }

@@ -18,13 +18,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use components::{
-    Addon, Addons, ControlPlane, Etcd, KeyAlgorithm, KubeProxy, KubeProxyMode, Kubeadm, Kubelet,
-    Pki,
+    Addon, Addons, CgroupDriver, ControlPlane, Etcd, KeyAlgorithm, KubeProxy, KubeProxyMode,
+    Kubeadm, Kubelet, Pki,
 };
 pub use containerd::{Containerd, Registry, RegistryHost};
-pub use download::Download;
+pub use download::{ArtifactMirrors, Download};
 pub use extra::{Extra, merge};
-pub use host::{Host, Proxy, Selinux, Swap};
+pub use host::{Host, Proxy, Resolver, Selinux, Swap};
 pub use validate::{Problem, SUPPORTED};
 
 use crate::{Cidr, ParseError, SCHEMA};
