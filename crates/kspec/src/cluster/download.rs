@@ -1,5 +1,4 @@
 //! `[download]` of `cluster.toml`.
-#![expect(clippy::doc_markdown, reason = "these comments are cluster.toml's own, for people")]
 
 use std::{collections::BTreeMap, path::PathBuf};
 

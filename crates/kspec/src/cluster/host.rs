@@ -29,7 +29,7 @@ pub struct Host {
     pub stop_fapolicyd: bool,
     /// Further kernel parameters to set
     pub sysctls: BTreeMap<String, String>,
-    /// Problems that `kprep validate` finds and apply goes on with, by code, e.g. ["disk-slow"]
+    /// Problems that `kprep validate` finds and apply goes on with, by code
     pub accept_problems: Vec<String>,
     /// How names are looked up on the machine
     pub resolver: Resolver,
