@@ -1,8 +1,10 @@
-# One node: a Debian booted by systemd in namespaces of its own.
+# One node: a root booted by systemd in namespaces of its own.
 # shellcheck shell=bash
 
 node_name_ok() { [[ ${1:-} =~ ^node[1-9]$ ]] || die_usage "a node is called node1 to node9, not \"${1:-}\""; }
 node_disk() { echo "$DISKS/$1"; }
+# node_flavour NODE: which root its disk was made from, if it has one.
+node_flavour() { [[ ! -f $DISKS/$1.flavour ]] || cat "$DISKS/$1.flavour"; }
 
 # node_pid NODE: the node's first process as seen from here, if the node runs.
 node_pid() {
@@ -26,12 +28,13 @@ node_run() {
 }
 node_do() { (node_run "$@"); }
 
-node_disk_make() {
+node_disk_make() { # NODE FLAVOUR
   local disk; disk=$(node_disk "$1")
   [[ -d $disk ]] && return 0
   mkdir -p "$DISKS"
   rm -rf "$disk.new"
-  cp -a --reflink=auto "$CACHE/rootfs" "$disk.new"
+  cp -a --reflink=auto "$(flavour_root "$2")" "$disk.new"
+  echo "$2" >"$disk.flavour"
   mv "$disk.new" "$disk"
 }
 
@@ -47,7 +50,7 @@ node_boot() {
   (
     exec 9>&- </dev/null >"$STATE/log/$node" 2>&1
     if cgroup_v1; then cgroup_join "$node"; fi
-    exec setsid systemd-nspawn --quiet --directory="$(node_disk "$node")" --machine="$LAB-$node" --hostname=debian \
+    exec setsid systemd-nspawn --quiet --directory="$(node_disk "$node")" --machine="$LAB-$node" --hostname="$(<"$(node_disk "$node")/etc/hostname")" \
       --capability=all --network-namespace-path="$NETNS_DIR/$(netns "$node")" --resolv-conf=off --timezone=off \
       --link-journal=no --console=pipe "${args[@]}" --kill-signal=SIGRTMIN+3 --notify-ready=no \
       --system-call-filter="@system-service @mount @keyring bpf add_key request_key @clock @module @raw-io @privileged" \
@@ -86,4 +89,18 @@ lab_crash() {
   recorded_pid "$1" >/dev/null || die "$1 does not run"
   with_lock "instance-$LAB" node_kill "$1"
   say "$1 is off; its disk stays. \"up $1\" boots it again"
+}
+
+lab_reboot() {
+  node_name_ok "${1:-}"
+  node_pid "$1" >/dev/null || die "$1 does not run: start it with \"up $1\""
+  with_lock "instance-$LAB" reboot_locked "$1"
+}
+# systemd in the node stops everything it started, then the same disk boots.
+reboot_locked() {
+  say "$1 shuts down"
+  node_do "$1" systemctl poweroff
+  until_ok 120 "$1 is off" not_running "$1" || die "$1 does not shut down; \"crash $1\" turns it off"
+  node_kill "$1" # its record and its groups
+  up_locked "$1" "$(node_flavour "$1")"
 }
