@@ -5,12 +5,14 @@
 
 mod archive;
 mod attempt;
+mod catalogue;
 mod download;
 mod fetcher;
 mod image;
 mod index;
 mod layout;
 mod list;
+mod lockfile;
 mod partial;
 mod pin;
 mod pool;
@@ -20,6 +22,7 @@ mod reference;
 mod registry;
 mod source;
 mod store;
+mod verb;
 mod verify;
 mod wanted;
 mod what;
@@ -34,6 +37,7 @@ use crate::{
     record::Record,
     source::Sources,
     store::Store,
+    verb::{Verb, Verbs},
     wanted::Wanted,
 };
 
@@ -52,40 +56,27 @@ Example: fetch, and see what there is
     kfetch apply
     kfetch list";
 
-/// What kfetch can do.
-#[derive(Debug, clap::Subcommand)]
-enum Verb {
-    #[command(flatten)]
-    Phase(khost::app::Verb),
-    /// Write the digests that image tags have now into artifacts.lock
-    Lock,
-    /// Read everything in the store again; exits 1 when something is damaged
-    Verify,
-    /// List what the lock names, and whether the store has it
-    List,
-}
-
 fn main() -> ExitCode {
     khost::app::main("kfetch", ABOUT, run)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that khost::app::main calls")]
-fn run(cli: Cli<Verb>) -> Result<Exit> {
+fn run(cli: Cli<Verbs>) -> Result<Exit> {
     let tool = Tool::new("kfetch", &cli.common);
-    match &cli.verb {
-        Verb::Phase(verb) => tool.run::<Verb>(verb, ABOUT, steps),
-        Verb::Lock => {
-            tool.needs_root("lock")?;
-            pin::pin(&tool)
-        }
+    let Verbs { verb, offline } = &cli.verb;
+    let sources = |tool: &Tool| Sources::new(&tool.cluster()?, *offline);
+    match verb {
+        Verb::Phase(verb) => tool.run::<Verbs>(verb, ABOUT, |tool| steps(tool, sources(tool)?)),
+        Verb::Lock { check } => pin::lock(&tool, &sources(&tool)?, *check),
         Verb::Verify => verify::verify(&tool),
-        Verb::List => list::list(&tool, &fetcher(&tool)?),
+        Verb::List => list::list(&tool, &fetcher(&tool, sources(&tool)?)?),
     }
 }
 
 /// The phase as a list.
-fn steps(tool: &Tool) -> Result<StepList> {
-    let fetcher = Rc::new(fetcher(tool)?);
+fn steps(tool: &Tool, sources: Sources) -> Result<StepList> {
+    wanted::check_kubernetes(&tool.lock()?, &tool.cluster()?.kubernetes.version)?;
+    let fetcher = Rc::new(fetcher(tool, sources)?);
     let mut steps = StepList::new();
     steps.add(Layout);
     steps.extend(Item::all(&fetcher));
@@ -93,14 +84,12 @@ fn steps(tool: &Tool) -> Result<StepList> {
     Ok(steps)
 }
 
-fn fetcher(tool: &Tool) -> Result<Fetcher> {
-    let cluster = tool.cluster()?;
+fn fetcher(tool: &Tool, sources: Sources) -> Result<Fetcher> {
     let lock = tool.lock()?;
     let store = Store::new(&tool.host);
     let arch = wanted::this_machine()?;
     let record = record::read(&tool.host)?.filter(|record| record.arch == arch);
     let wanted = Wanted::new(&lock, arch, &store, record.as_ref())?;
-    let sources = Sources::new(&cluster)?;
     sources.check(&wanted)?;
     Ok(Fetcher::new(store, wanted, sources, record))
 }

@@ -72,8 +72,10 @@ impl RegistryHost {
 }
 
 impl Sources {
-    pub(crate) fn new(cluster: &Cluster) -> Result<Self> {
-        let download = cluster.download.clone();
+    /// What `cluster` says; with `offline`, nobody is asked whatever it says.
+    pub(crate) fn new(cluster: &Cluster, offline: bool) -> Result<Self> {
+        let mut download = cluster.download.clone();
+        download.offline |= offline;
         let mirrors = download
             .mirrors
             .iter()
@@ -181,7 +183,8 @@ mod tests {
 
     fn sources(download: &str) -> Sources {
         let node = "[[node]]\nname = 'n'\naddress = '192.0.2.1'\nroles = ['control-plane','etcd']";
-        Sources::new(&Cluster::parse(&format!("schema = 1\n{download}\n{node}")).unwrap()).unwrap()
+        Sources::new(&Cluster::parse(&format!("schema = 1\n{download}\n{node}")).unwrap(), false)
+            .unwrap()
     }
 
     fn urls(download: &str, url: &str) -> Vec<String> {

@@ -5,8 +5,14 @@ use std::collections::BTreeSet;
 use khost::{Error, Result};
 use kspec::{Arch, Format, Lock, LockedFile, LockedImage, Sha256, state::Artifacts};
 use oci_client::Reference;
+use semver::Version;
 
 use crate::{archive, index::Index, reference, store::Store};
+
+/// What has the version of Kubernetes.
+const FOLLOWING_FILES: [&str; 3] = ["kubelet", "kubeadm", "kubectl"];
+const FOLLOWING_IMAGES: [&str; 4] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
 
 /// Files and images for one architecture, in the order of the lock.
 #[derive(Debug)]
@@ -101,6 +107,27 @@ pub(crate) fn reference(image: &LockedImage) -> Result<Reference> {
             .because(cause)
             .hint(format!("correct `ref` of `{}` in artifacts.lock", image.name))
     })
+}
+
+/// Refuse a lock for another Kubernetes than that of cluster.toml.
+pub(crate) fn check_kubernetes(lock: &Lock, kubernetes: &Version) -> Result<()> {
+    let version = kubernetes.to_string();
+    let of_file = |file: &LockedFile| (file.name.clone(), file.version.clone());
+    let files = lock.files.iter().filter(|file| FOLLOWING_FILES.contains(&file.name.as_str()));
+    let tag = |image: &LockedImage| {
+        let tag = reference(image).ok()?.tag()?.to_owned();
+        Some((image.name.clone(), tag.strip_prefix('v').unwrap_or(&tag).to_owned()))
+    };
+    let images = lock.images.iter().filter(|image| FOLLOWING_IMAGES.contains(&image.name.as_str()));
+    let mut all = files.map(of_file).chain(images.filter_map(tag));
+    match all.find(|(_, found)| *found != version) {
+        None => Ok(()),
+        Some((name, found)) => Err(Error::input(
+            "lock-version-mismatch",
+            format!("artifacts.lock has {name} {found}, cluster.toml wants Kubernetes {version}"),
+        )
+        .hint("run `kfetch lock`, which writes the lock for it, or correct kubernetes.version")),
+    }
 }
 
 fn no_name_twice<'a>(names: impl Iterator<Item = &'a String>) -> Result<()> {

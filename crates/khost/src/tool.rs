@@ -142,7 +142,7 @@ impl Tool {
 
     /// The lock beside the cluster description.
     pub fn lock(&self) -> Result<Lock> {
-        read_input(&self.lock_path(), "make install", Lock::parse)
+        read_input(&self.lock_path(), "kfetch lock", Lock::parse)
     }
 
     /// Where the lock is.

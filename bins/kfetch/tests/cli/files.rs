@@ -167,7 +167,7 @@ fn every_address_that_was_tried_is_named() {
     let tree = tree(&download(&mirrors), &lock.0);
 
     let (_, stderr) = run(&tree, &["apply"], 1);
-    assert!(stderr.contains("error[mirror-down]: cannot fetch kubelet 1.2.3"), "{stderr}");
+    assert!(stderr.contains("error[mirror-down]: cannot fetch kubelet 1.33.3"), "{stderr}");
     assert!(stderr.contains(&format!("{down}/up/kubelet: Connection refused")), "{stderr}");
     assert!(stderr.contains(&format!("{}/up/kubelet: HTTP 404", empty.url())), "{stderr}");
     assert!(stderr.contains("hint: see that one of these answers (`curl -I ADDRESS`)"), "{stderr}");
@@ -323,7 +323,7 @@ fn damage_is_found_and_put_right() {
     assert!(stderr.contains(&format!("hint: run `rm -f {kubelet} {etcdctl}`")), "{stderr}");
 
     let (stdout, _) = run(&tree, &["plan"], 3);
-    assert!(stdout.contains("~ fetch kubelet 1.2.3 again\n"), "{stdout}");
+    assert!(stdout.contains("~ fetch kubelet 1.33.3 again\n"), "{stdout}");
     assert!(stdout.contains("~ unpack etcd 1.2.3\n"), "{stdout}");
     assert_eq!(stdout.matches("~ ").count(), 2, "artifacts.json does not change: {stdout}");
     let planned = steps(&tree, &["plan", "--json"], "planned", 3);

@@ -1,6 +1,6 @@
 //! Images, from a registry on this machine.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use kspec::{Sha256, state::Artifacts};
 use ktest::Tree;
@@ -243,41 +243,4 @@ fn a_registry_that_gives_no_token() {
     server.serve(&layer, Answer::Private(b"one".into()));
     let (_, stderr) = run(&tree, &["apply"], 1);
     assert!(stderr.contains(&format!("{layer}: HTTP 401 Unauthorized")), "{stderr}");
-}
-
-#[test]
-fn lock_writes_what_the_tags_mean() {
-    let server = Server::start();
-    let [amd64, arm64] = server.image("app:1", &["one"]);
-    let lock = format!("# mine\n{}# end\n", Lock::new().image("app", "r.example/app:1").0);
-    let tree = tree(&served_by(&server), &lock);
-
-    let (_, stderr) = run(&tree, &["lock"], 0);
-    assert!(
-        stderr.contains("kfetch: r.example/app:1 for amd64: not pinned -> sha256:"),
-        "{stderr}"
-    );
-    let written = tree.read("/etc/k8steps/artifacts.lock");
-    let line = format!("digest = {{ amd64 = \"{amd64}\", arm64 = \"{arm64}\" }}\n# end\n");
-    assert_eq!(written, lock.replace("# end\n", &line));
-    assert!(!Path::new(&tree.path(STORE)).exists(), "lock fetched something");
-
-    let (_, stderr) = run(&tree, &["lock"], 0);
-    assert_eq!(stderr, "kfetch: nothing to do\n");
-    let (_, stderr) = run(&tree, &["apply"], 0);
-    assert!(!stderr.contains("not pinned"), "{stderr}");
-    assert_eq!(recorded(&tree, "app"), own([amd64, arm64]));
-}
-
-#[test]
-fn lock_writes_nothing_when_a_registry_is_silent() {
-    let server = Server::start();
-    server.image("app:1", &["one"]);
-    let lock = Lock::new().image("app", "r.example/app:1").image("gone", "r.example/gone:1");
-    let tree = tree(&served_by(&server), &lock.0);
-    let before = tree.listing();
-    let (_, stderr) = run(&tree, &["lock"], 1);
-    assert!(stderr.contains("error[mirror-down]: cannot fetch image r.example/gone:1"), "{stderr}");
-    assert!(stderr.contains("/v2/gone/manifests/1: HTTP 404"), "{stderr}");
-    assert_eq!(tree.listing(), before);
 }

@@ -24,11 +24,11 @@ fn refused(extra: &str, lock: &str, error: &str, hint: &str) {
 #[test]
 fn a_missing_lock() {
     let tree = ktest::Tree::with_cluster(KFETCH, "");
-    for verb in ["plan", "apply", "lock", "list"] {
+    for verb in ["plan", "apply", "list"] {
         let (_, stderr) = run(&tree, &[verb], 2);
         assert!(stderr.contains("error[input-missing]"), "{stderr}");
         assert!(stderr.contains("/etc/k8steps/artifacts.lock` does not exist"), "{stderr}");
-        assert!(stderr.contains("hint: run `make install`"), "{stderr}");
+        assert!(stderr.contains("hint: run `kfetch lock`, which makes it"), "{stderr}");
     }
 }
 
@@ -79,7 +79,7 @@ fn nowhere_to_ask() {
     let tree = tree(&download("mirrors-only = true"), &lock.0);
     let (_, stderr) = run(&tree, &["apply"], 2);
     assert!(
-        stderr.contains("error[no-source]: there is nowhere to fetch kubelet 1.2.3"),
+        stderr.contains("error[no-source]: there is nowhere to fetch kubelet 1.33.3"),
         "{stderr}"
     );
     assert!(stderr.contains("hint: name a mirror in [download]"), "{stderr}");
@@ -139,12 +139,12 @@ fn list() {
     let (table, _) = run(&tree, &["list"], 0);
     insta::assert_snapshot!(table, @r#"
     KIND   NAME     VERSION                     DIGEST        SIZE  STORE
-    file   kubelet  1.2.3                       9b7d213cc5ed  -     missing
+    file   kubelet  1.33.3                      9b7d213cc5ed  -     missing
     image  pause    registry.k8s.io/pause:3.10  not pinned    -     missing
     "#);
     let (lines, _) = run(&tree, &["list", "--json"], 0);
     insta::assert_snapshot!(lines, @r#"
-    {"schema":1,"phase":"kfetch","event":"artifact","kind":"file","name":"kubelet","what":"1.2.3","digest":"sha256:9b7d213cc5ed0b8377a3ee5b0b91b9ac533b5b6bf06bf67cb5fbcbeb431767e6","size":0,"here":false}
+    {"schema":1,"phase":"kfetch","event":"artifact","kind":"file","name":"kubelet","what":"1.33.3","digest":"sha256:9b7d213cc5ed0b8377a3ee5b0b91b9ac533b5b6bf06bf67cb5fbcbeb431767e6","size":0,"here":false}
     {"schema":1,"phase":"kfetch","event":"artifact","kind":"image","name":"pause","what":"registry.k8s.io/pause:3.10","size":0,"here":false}
     "#);
     assert_eq!(server.requests(), []);
@@ -179,8 +179,8 @@ fn progress_goes_to_standard_error() {
     let tree = tree(&download(""), &lock.0);
     let (stdout, stderr) = run(&tree, &["apply"], 0);
     assert_eq!(stdout, "");
-    assert!(stderr.contains("kfetch: fetching kubelet 1.2.3\n"), "{stderr}");
-    assert!(stderr.contains("kfetch: fetched kubelet 1.2.3 (11 B in "), "{stderr}");
+    assert!(stderr.contains("kfetch: fetching kubelet 1.33.3\n"), "{stderr}");
+    assert!(stderr.contains("kfetch: fetched kubelet 1.33.3 (11 B in "), "{stderr}");
     run(&tree, &["reset", "--yes"], 0);
     assert_eq!(run(&tree, &["apply", "-q"], 0), (String::new(), String::new()));
 }
@@ -213,7 +213,8 @@ fn help() {
       check   Is it still so, and does it work? Exits 3 when it drifted, 1 when it
               does not work
       reset   Put back exactly what apply changed
-      lock    Write the digests that image tags have now into artifacts.lock
+      lock    Write artifacts.lock for the kubernetes.version of cluster.toml, with
+              the digests of images
       verify  Read everything in the store again; exits 1 when something is damaged
       list    List what the lock names, and whether the store has it
       help    Print this message or the help of the given subcommand(s)

@@ -175,7 +175,7 @@ pub(crate) fn make_parents(host: &Host, path: &Path) -> Result<()> {
 }
 
 /// The lines that differ, with two lines around them; each begins with ` `, `-` or `+`.
-pub(crate) fn diff(before: &str, after: &str) -> String {
+pub fn diff(before: &str, after: &str) -> String {
     let diff = similar::TextDiff::from_lines(before, after);
     let text = diff.unified_diff().context_radius(2).missing_newline_hint(false).to_string();
     text.lines().filter(|line| !line.starts_with("@@")).fold(String::new(), |mut all, line| {
