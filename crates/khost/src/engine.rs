@@ -7,7 +7,7 @@ use crate::{
     lock::Lock,
     original::Restored,
     report::{Event, Report},
-    steps::unit::STAMP_DIR,
+    steps::stamp::STAMP_DIR,
     systemd,
 };
 
@@ -120,7 +120,8 @@ pub fn undo_list(host: &Host, phase: &str) -> Result<Vec<String>> {
     Ok(journal.entries().iter().rev().map(|entry| entry.original.describe()).collect())
 }
 
-/// Put everything back as the journal has it, last change first. What cannot be put back is said,
+/// Put everything back as the journal has it, last change first; then the programs that read what
+/// is back are told. What cannot be put back is said,
 /// the rest is done all the same, and the journal is kept for the next try.
 pub fn reset(phase: &str, host: &Host, report: &Report) -> Result<Exit> {
     let lock = Lock::take(host, phase)?;
@@ -128,7 +129,9 @@ pub fn reset(phase: &str, host: &Host, report: &Report) -> Result<Exit> {
     let mut failed = Vec::new();
     let (mut restored, mut left) = (0, 0);
     let mut reload = false;
-    for entry in journal.entries().iter().rev() {
+    let (notices, things): (Vec<_>, Vec<_>) =
+        journal.entries().iter().rev().partition(|entry| entry.original.is_notice());
+    for entry in things.into_iter().chain(notices) {
         let what = Change::new(entry.original.describe());
         match entry.original.restore(host, &journal.blobs()) {
             Ok(Restored::Done) => {

@@ -90,6 +90,9 @@ impl Error {
             io::ErrorKind::ReadOnlyFilesystem => {
                 Some("the file system is mounted read-only: remount it, or use another place")
             }
+            io::ErrorKind::ResourceBusy => {
+                Some("something is mounted there (`findmnt`): let whoever mounts it keep it")
+            }
             io::ErrorKind::StorageFull => Some("free some space (`df -h`) and run again"),
             _ => None,
         };

@@ -7,7 +7,7 @@ use std::{
     fs::{self, File, Metadata, Permissions},
     io::{self, Read, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use kspec::Sha256;
@@ -75,6 +75,14 @@ pub fn names(path: &Path) -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// What the link at `path` says; none when nothing or something else is there.
+pub fn link_target(path: &Path) -> Result<Option<PathBuf>> {
+    if !look(path)?.is_some_and(|found| found.is_symlink()) {
+        return Ok(None);
+    }
+    fs::read_link(path).map(Some).map_err(|error| Error::io("read", path, error))
 }
 
 /// The digest of the file at `path`, read in pieces; none when it does not exist.
@@ -253,6 +261,11 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     }
     let removed = fs::remove_dir_all(path).and_then(|()| sync_parent(path));
     removed.map_err(|error| Error::io("remove", path, error))
+}
+
+/// Whether something is mounted at `path` itself: such a file cannot be replaced.
+pub fn is_mount_point(path: &Path) -> Result<bool> {
+    Ok(mounts_below(path)?.iter().any(|point| Path::new(point) == path))
 }
 
 /// Mount points at or below `path`, deepest first.

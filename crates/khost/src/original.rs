@@ -60,6 +60,9 @@ pub enum Thing {
     Mounts(PathBuf),
     /// A certificate authority the machine trusts, by its file.
     TrustAnchor(PathBuf),
+    /// What a program of others has read: the command that makes it read again, which is run when
+    /// everything else is back.
+    Notice(Vec<String>),
     /// Objects in the cluster.
     Objects {
         /// What they are together, e.g. `coredns`.
@@ -153,6 +156,9 @@ pub(crate) enum Original {
     AbsentAnchor {
         path: PathBuf,
     },
+    Notice {
+        line: Vec<String>,
+    },
     Objects {
         name: String,
         manifest: Sha256,
@@ -215,6 +221,7 @@ impl Original {
             Thing::Cgroup(path) => Self::Cgroup { path: path.clone() },
             Thing::Mounts(path) => Self::Mounts { path: path.clone() },
             Thing::TrustAnchor(path) => Self::AbsentAnchor { path: path.clone() },
+            Thing::Notice(line) => Self::Notice { line: line.clone() },
             Thing::Objects { name, manifest } => {
                 Self::Objects { name: name.clone(), manifest: blobs.keep(manifest.as_bytes())? }
             }
@@ -247,6 +254,7 @@ impl Original {
             Self::Cgroup { path } => format!("control group {path}"),
             Self::Mounts { path } => format!("mounts below {}", path.display()),
             Self::AbsentAnchor { path } => format!("trust in {}", path.display()),
+            Self::Notice { line } => format!("notice {}", line.join(" ")),
             Self::Objects { name, manifest } => {
                 format!("{name} from the cluster ({})", manifest.short())
             }
@@ -276,6 +284,7 @@ impl Original {
             Self::AbsentImages { names } => format!("remove {} images", names.len()),
             Self::Cgroup { path } => format!("end what still runs in {path}"),
             Self::Mounts { path } => format!("unmount what is below {}", path.display()),
+            Self::Notice { line } => format!("run {}", line.join(" ")),
             other => format!("remove {}", other.key()),
         }
     }
@@ -326,11 +335,17 @@ impl Original {
             Self::Cgroup { path } => return steps::cgroup::remove(path),
             Self::Mounts { path } => steps::containers::unmount_below(&host.path(path))?,
             Self::AbsentAnchor { path } => steps::trust::remove(host, path)?,
+            Self::Notice { line } => return steps::reload::notify(line),
             Self::Objects { manifest, .. } => {
                 return steps::manifest::delete(host, &blobs.get(*manifest)?);
             }
         }
         Ok(Restored::Done)
+    }
+
+    /// Whether it comes after all others: a program reads its files when they are back.
+    pub(crate) fn is_notice(&self) -> bool {
+        matches!(self, Self::Notice { .. })
     }
 
     /// Whether putting it back leaves systemd with a stale view of its units.

@@ -2,13 +2,13 @@
 //! brings everything back, and one process works at a time.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may fail and meddle")]
 
-use std::{fs, path::Path};
+use std::{cell::Cell, fs, path::Path, rc::Rc};
 
 use khost::{
     Context, Host, Step, StepList, engine,
     error::Exit,
     report::{Loudness, Report},
-    steps::{directory::Directory, file::File, link::Link},
+    steps::{command::Guarded, directory::Directory, file::File, link::Link},
 };
 
 /// A phase that makes, changes and links.
@@ -126,6 +126,33 @@ fn the_holder_of_the_lock_is_named() {
     let mut list = StepList::new();
     list.add(holder);
     engine::apply("test", &list, &machine.context()).unwrap();
+}
+
+#[test]
+fn who_reads_a_file_is_told_when_all_is_back() {
+    let machine = Machine::new();
+    let (old, seen) = (machine.root.path().join("etc/old"), machine.root.path().join("seen"));
+    let tell = ["cp", old.to_str().unwrap(), seen.to_str().unwrap()].map(Into::into).into();
+    let mut steps = StepList::new();
+    // Recorded after the file it reads, so that walking backwards alone would tell too early.
+    steps.add(File::new("/etc/old").text("changed\n"));
+    let done = Rc::new(Cell::new(false));
+    let asked = Rc::clone(&done);
+    let status = move |_: &Context<'_>| {
+        let todo = khost::Status::Differs(khost::Change::new("tell"));
+        Ok(if asked.get() { khost::Status::Done } else { todo })
+    };
+    let tell = Guarded::new("tell", status, move |_| {
+        done.set(true);
+        Ok(())
+    })
+    .touching([khost::Thing::Notice(tell)])
+    .in_tree();
+    steps.add(tell);
+    engine::apply("test", &steps, &machine.context()).unwrap();
+    assert!(!seen.exists(), "apply tells by the step itself");
+    engine::reset("test", &machine.host, &machine.report).unwrap();
+    assert_eq!(fs::read_to_string(seen).unwrap(), "original\n");
 }
 
 /// A step that, while its phase holds the lock, tries to start the phase once more.

@@ -26,14 +26,26 @@ pub struct Lines {
 #[derive(Debug, Clone)]
 enum Edit {
     Block(String),
+    Head(String, fn(&str) -> bool),
     Off(fn(&str) -> bool),
 }
 
 impl Lines {
     /// `text`, between two marks, in the file at the host's absolute `path`; where the block is
-    /// already, or at the end. The file is made, 0644, when it is missing.
+    /// already, or at the end. The file is made, 0644, when it is missing. Without a text there is
+    /// no block.
     pub fn block(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         Self { path: path.into(), edit: Edit::Block(text.into()) }
+    }
+
+    /// `text`, between two marks, before all else in the file at `path`, for files in which the
+    /// first word counts. Of the other lines those become comments for which `is_unwanted` holds.
+    pub fn head(
+        path: impl Into<PathBuf>,
+        text: impl Into<String>,
+        is_unwanted: fn(&str) -> bool,
+    ) -> Self {
+        Self { path: path.into(), edit: Edit::Head(text.into(), is_unwanted) }
     }
 
     /// No line of the file at `path` for which `is_unwanted` holds: such lines become comments.
@@ -56,6 +68,11 @@ impl Lines {
             (Edit::Block(block), found) => {
                 let found = found.unwrap_or_default();
                 let wanted = with_block(&found, block);
+                Some((found, wanted))
+            }
+            (Edit::Head(block, is_unwanted), found) => {
+                let found = found.unwrap_or_default();
+                let wanted = format!("{}{}", marked(block), without(&cut(&found), *is_unwanted));
                 Some((found, wanted))
             }
             (Edit::Off(is_unwanted), Some(found)) => {
@@ -113,9 +130,17 @@ fn rewrite(host: &Host, path: &Path, text: &str) -> Result<()> {
     fs::write(&real, text.as_bytes(), attributes)
 }
 
+/// `block` between its marks.
+fn marked(block: &str) -> String {
+    format!("{BEGIN}\n{}\n{END}\n", block.trim_end())
+}
+
 /// `text` with the block of ours saying `block`.
 fn with_block(text: &str, block: &str) -> String {
-    let ours = format!("{BEGIN}\n{}\n{END}\n", block.trim_end());
+    if block.trim().is_empty() {
+        return cut(text);
+    }
+    let ours = marked(block);
     match place(text) {
         Some((start, end)) => format!("{}{ours}{}", &text[..start], &text[end..]),
         None if text.is_empty() || text.ends_with('\n') => format!("{text}{ours}"),
@@ -140,11 +165,14 @@ fn without(text: &str, is_unwanted: fn(&str) -> bool) -> String {
         .collect()
 }
 
-/// `text` without anything of ours.
-fn undone(text: &str) -> String {
-    let rest = place(text).map(|(start, end)| format!("{}{}", &text[..start], &text[end..]));
-    let rest = rest.unwrap_or_else(|| text.into());
-    rest.split_inclusive('\n').map(|line| line.strip_prefix(OFF).unwrap_or(line)).collect()
+/// `text` without the block of ours.
+fn cut(text: &str) -> String {
+    place(text).map_or_else(|| text.into(), |(start, end)| text[..start].to_owned() + &text[end..])
+}
+
+/// `text` without anything of ours: as others wrote it.
+pub fn undone(text: &str) -> String {
+    cut(text).split_inclusive('\n').map(|line| line.strip_prefix(OFF).unwrap_or(line)).collect()
 }
 
 /// Take our lines out of the file at `path`, which said `was` before they came in; the file goes
@@ -166,7 +194,11 @@ pub(crate) fn restore(host: &Host, path: &Path, was: Option<&[u8]>) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use super::{undone, with_block, without};
+    use super::{Lines, rewrite, undone, with_block, without};
+    use crate::{
+        Context, Host, Status, Step as _,
+        report::{Loudness, Report},
+    };
 
     #[test]
     fn a_block_comes_stays_changes_and_goes() {
@@ -178,6 +210,31 @@ mod tests {
         let second = with_block(&later, "192.0.2.2 b");
         assert_eq!(second, later.replace("192.0.2.1 a", "192.0.2.2 b"));
         assert_eq!(undone(&second), format!("{theirs}192.0.2.9 theirs\n"));
+    }
+
+    #[test]
+    fn without_a_text_there_is_no_block() {
+        assert_eq!(with_block("one\n", ""), "one\n");
+        assert_eq!(with_block(&with_block("one\n", "two"), ""), "one\n");
+    }
+
+    #[test]
+    fn a_head_comes_first_and_switches_lines_off() {
+        let root = tempfile::tempdir().unwrap();
+        let (host, report) = (Host::new(root.path()), Report::new("test", false, Loudness::Quiet));
+        let context = Context::new(&host, &report, None);
+        let real = root.path().join("file");
+        let theirs = "search a\n# note\nserver b\n";
+        rewrite(&host, "/file".as_ref(), theirs).unwrap();
+        for text in ["search x", "search y"] {
+            let head = Lines::head("/file", text, |line| line.starts_with("search"));
+            head.apply(&context).unwrap();
+            assert_eq!(head.check(&context).unwrap(), Status::Done);
+            let found = std::fs::read_to_string(&real).unwrap();
+            let ours = format!("# k8steps BEGIN\n{text}\n# k8steps END\n");
+            assert_eq!(found, format!("{ours}#k8steps# search a\n# note\nserver b\n"));
+            assert_eq!(undone(&found), theirs);
+        }
     }
 
     #[test]
