@@ -12,9 +12,9 @@ mod facts;
 mod hosts;
 mod init;
 mod modules;
-mod network_manager;
 mod package_manager;
 mod packages;
+mod resolver;
 mod security;
 mod swap;
 mod sysctls;
@@ -113,7 +113,8 @@ fn steps(tool: &Tool) -> Result<StepList> {
     directories::shared(&mut steps);
     modules::loaded(&mut steps, host, &cluster, &facts)?;
     sysctls::set(&mut steps, &sysctls::wanted(host, &cluster, &facts));
-    network_manager::hands_off(&mut steps, host, &cluster)?;
+    let cluster_first = resolver::cluster_first(host, &cluster);
+    resolver::set(&mut steps, host, &cluster, &facts, cluster_first)?;
     steps.add(Tool::leave(&facts)?);
     Ok(steps)
 }

@@ -72,6 +72,8 @@ fn plan_apply_again_check_and_back() {
     make directory /opt/cni/bin (0755 kube:root)
     link /etc/kubernetes/pki to /etc/kubernetes/ssl
     create /etc/sysctl.d/90-k8steps.conf (0644 root:root)
+    create /var/lib/k8steps/resolv.conf (0644 root:root)
+    edit /etc/resolv.conf
     create /var/lib/k8steps/facts.json (0644 root:root)
     ");
 }
@@ -87,7 +89,7 @@ fn facts_of_a_tree_are_those_of_an_ordinary_server() {
     assert!(facts.kernel.overlay && facts.kernel.bridge_netfilter);
     assert!(facts.kernel.conntrack_writable && facts.capabilities.sys_resource);
     assert_eq!((facts.limits.nofile, facts.container, facts.swap), (None, false, false));
-    assert_eq!(facts.resolv_conf, "/etc/resolv.conf");
+    assert_eq!(facts.resolv_conf, "/var/lib/k8steps/resolv.conf");
 
     let (printed, _) = tree.run(&["facts"], 0);
     assert_eq!(printed, tree.read(Facts::PATH));
@@ -144,8 +146,8 @@ fn a_confined_machine_tells_so_and_its_swap_is_left_alone() {
   "container": true,
   "swap": true,
   "selinux": "disabled",
-  "resolver": "file",
-  "resolv-conf": "/run/systemd/resolve/resolv.conf"
+  "resolver": "systemd-resolved",
+  "resolv-conf": "/var/lib/k8steps/resolv.conf"
 }
 "#);
 
@@ -186,14 +188,6 @@ fn a_renamed_node_is_a_diff() {
     assert!(stdout.contains("-192.0.2.11 node1") && stdout.contains("+192.0.2.11 node2"));
     tree.run(&["apply"], 0);
     assert!(!tree.read("/etc/hosts").contains("node1"));
-}
-
-#[test]
-fn network_manager_is_told_where_it_is_installed() {
-    let tree = tree("");
-    tree.write("/etc/NetworkManager/NetworkManager.conf", "[main]\n");
-    tree.run(&["apply"], 0);
-    assert!(tree.read("/etc/NetworkManager/conf.d/k8s.conf").contains("interface-name:cni0;"));
 }
 
 #[test]

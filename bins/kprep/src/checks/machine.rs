@@ -6,7 +6,10 @@ use khost::{Host, Result, fs, steps::network};
 use kspec::{Cluster, Node, Role, state::Facts};
 
 use super::Finding;
-use crate::facts::{self, resolver};
+use crate::{
+    facts::{self, resolver},
+    resolver::{conf::ResolvConf, upstream::Upstream},
+};
 
 /// `MiB` that kubespray asks for (`minimal_master_memory_mb`, `minimal_node_memory_mb`).
 const CONTROL_PLANE_MIB: u64 = 1500;
@@ -75,8 +78,13 @@ pub(super) fn swap(facts: &Facts) -> Finding {
 
 /// kubespray asks for one nameserver unless `CoreDNS` is told where else to ask.
 pub(super) fn nameservers(host: &Host, cluster: &Cluster, facts: &Facts) -> Result<Finding> {
-    let path = &facts.resolv_conf;
-    let servers = resolver::nameservers(&fs::read_text(&host.path(path))?.unwrap_or_default());
+    let (path, servers) = if cluster.host.resolver.manage {
+        let upstream = Upstream::of(host, cluster, facts.resolver)?;
+        (resolver::RESOLV_CONF, upstream.for_pods(cluster).servers)
+    } else {
+        let text = fs::read_text(&host.path(&facts.resolv_conf))?.unwrap_or_default();
+        (&*facts.resolv_conf, ResolvConf::parse(&text).servers)
+    };
     let elsewhere = !cluster.addons.upstream_dns.is_empty() || !cluster.addons.coredns.enabled;
     Ok(has_nameserver(path, &servers, elsewhere))
 }

@@ -22,6 +22,8 @@ use kspec::{
 };
 use nix::sys::statvfs::{FsFlags, statvfs};
 
+use crate::resolver::upstream;
+
 const CONNTRACK_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 
 /// Find out about `host`, which is `node` of `cluster`.
@@ -60,12 +62,12 @@ pub(crate) fn gather(host: &Host, cluster: &Cluster, node: &Node) -> Result<Fact
         container,
         swap: swap_stays(cluster, container) && !swap::areas(host)?.is_empty(),
         selinux: selinux(&text(host, "/sys/fs/selinux/enforce")?, cluster.host.selinux),
-        resolver: resolver::owner(&text(host, resolver::RESOLV_CONF)?),
-        resolv_conf: resolver::for_pods(
-            &text(host, resolver::RESOLV_CONF)?,
-            fs::exists(&host.path(resolver::UPSTREAM)),
-        )
-        .into(),
+        resolver: resolver::owner(host)?,
+        resolv_conf: if cluster.host.resolver.manage {
+            upstream::PATH.into()
+        } else {
+            resolver::untouched(host)?.into()
+        },
     })
 }
 

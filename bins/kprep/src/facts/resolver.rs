@@ -1,8 +1,12 @@
-//! Which resolver configuration pods inherit: resolv.conf(5).
+//! Who keeps the machine's name lookups: `/etc/resolv.conf`, by where it leads, who signed it, and
+//! who is at work.
 
-use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
+use khost::{Cmd, Host, Result, fs, steps::lines};
 use kspec::state::Resolver;
+
+use crate::resolver::{conf::ResolvConf, network_manager};
 
 /// The machine's resolver configuration.
 pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -12,20 +16,68 @@ pub(crate) const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 /// Where systemd-resolved listens, on this machine and for nobody else.
 const STUBS: [&str; 2] = ["127.0.0.53", "127.0.0.54"];
 
-/// The nameservers of `text`, a resolv.conf.
-pub(crate) fn nameservers(text: &str) -> Vec<IpAddr> {
-    let server = |line: &str| {
-        let mut words = line.split_whitespace();
-        let address = (words.next()? == "nameserver").then(|| words.next())??;
-        // An interface may follow a link-local address: fe80::1%eth0.
-        address.split('%').next()?.parse().ok()
-    };
-    text.lines().filter_map(server).collect()
+/// Who keeps it.
+pub(crate) fn owner(host: &Host) -> Result<Resolver> {
+    let text = raw(host)?;
+    let resolved = fs::exists(&host.path("/run/systemd/resolve"));
+    if resolved && is_stub(&text) {
+        return Ok(Resolver::SystemdResolved); // asked by whoever wrote it, NetworkManager too
+    }
+    let target = fs::link_target(&host.path(RESOLV_CONF))?;
+    if let Some(owner) = target.as_deref().and_then(led_to) {
+        return Ok(owner);
+    }
+    let signed = signature(&text);
+    if matches!(signed, Resolver::NetworkManager | Resolver::File) && target.is_none() {
+        if writes_network_manager(host, signed == Resolver::NetworkManager)? {
+            return Ok(Resolver::NetworkManager);
+        }
+        return Ok(if runs_dhclient(host)? { Resolver::Dhclient } else { Resolver::File });
+    }
+    Ok(signed)
 }
 
-/// Who keeps `text`, a resolv.conf: its comments say so. `NetworkManager`, systemd-resolved, both
-/// resolvconf programs and Red Hat's dhclient-script each sign what they write.
-pub(crate) fn owner(text: &str) -> Resolver {
+/// Whether `NetworkManager` is at work and writes a file of its own, whoever signed the present
+/// one. A tree cannot tell who is at work; there the signature counts.
+fn writes_network_manager(host: &Host, signed: bool) -> Result<bool> {
+    let runs = if host.is_live() { is_active("NetworkManager.service")? } else { signed };
+    Ok(runs && !network_manager::leaves_resolv_conf(host)?)
+}
+
+/// systemctl(1) says no by 3 or 4, and cannot say without systemd by 1.
+fn is_active(unit: &str) -> Result<bool> {
+    let asked = Cmd::new("systemctl").args(["is-active", "--quiet", unit]).accept(&[0, 1, 3, 4]);
+    match asked.run() {
+        Ok(output) => Ok(output.code == 0),
+        Err(error) if error.code() == "program-missing" => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Debian's dhclient signs nothing; it leaves the number of its process.
+fn runs_dhclient(host: &Host) -> Result<bool> {
+    let names = fs::names(&host.path("/run"))?;
+    Ok(names.iter().any(|name| name.starts_with("dhclient") && name.contains(".pid")))
+}
+
+/// Whose file a link leads to.
+fn led_to(target: &Path) -> Option<Resolver> {
+    let target = target.to_string_lossy();
+    let leads = |part: &str| target.contains(part);
+    if leads("run/systemd/resolve/") || leads("lib/systemd/resolv.conf") {
+        Some(Resolver::SystemdResolved)
+    } else if leads("run/NetworkManager/") {
+        Some(Resolver::NetworkManager)
+    } else if leads("run/resolvconf/") || leads("resolvconf/run/") {
+        Some(Resolver::Resolvconf)
+    } else {
+        None
+    }
+}
+
+/// Who signed `text`, a resolv.conf: `NetworkManager`, systemd-resolved, both resolvconf programs
+/// and Red Hat's dhclient-script each do, in a comment.
+fn signature(text: &str) -> Resolver {
     let comments: String = text.lines().filter(|line| line.starts_with(['#', ';'])).collect();
     let comments = comments.to_lowercase();
     let signed = |name: &str| comments.contains(name);
@@ -42,20 +94,57 @@ pub(crate) fn owner(text: &str) -> Resolver {
     }
 }
 
-/// The file with nameservers that pods can reach. Pods have a loopback of their own, so a list
-/// that names only systemd-resolved's stub is passed over for what the stub itself asks.
-pub(crate) fn for_pods(resolv_conf: &str, upstream_exists: bool) -> &'static str {
-    let servers = nameservers(resolv_conf);
-    let is_stub = |server: &IpAddr| STUBS.contains(&server.to_string().as_str());
-    let stub = !servers.is_empty() && servers.iter().all(is_stub);
-    if stub && upstream_exists { UPSTREAM } else { RESOLV_CONF }
+/// Whether `text` names systemd-resolved's stub and nobody else.
+fn is_stub(text: &str) -> bool {
+    let servers = ResolvConf::parse(text).servers;
+    let is_stub = |server: &std::net::IpAddr| STUBS.contains(&server.to_string().as_str());
+    !servers.is_empty() && servers.iter().all(is_stub)
+}
+
+/// What `/etc/resolv.conf` says, without what kprep put into it.
+pub(crate) fn text(host: &Host) -> Result<String> {
+    Ok(lines::undone(&raw(host)?))
+}
+
+/// What `/etc/resolv.conf` says; nothing when it is not there. In a tree a link is followed within
+/// the tree.
+pub(crate) fn raw(host: &Host) -> Result<String> {
+    let mut path = PathBuf::from(RESOLV_CONF);
+    for _ in 0..8 {
+        let Some(target) = fs::link_target(&host.path(&path))? else { break };
+        path = path.parent().unwrap_or(Path::new("/")).join(target); // an absolute one replaces it
+    }
+    Ok(fs::read_text(&host.path(plain(&path)))?.unwrap_or_default())
+}
+
+/// `path` without `.` and `..`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(plain.pop()),
+            std::path::Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    if plain.as_os_str().is_empty() { "/".into() } else { plain }
+}
+
+/// The file with nameservers that pods can reach, on a machine whose resolver is not to be
+/// touched. Pods have a loopback of their own, so a list that names only systemd-resolved's stub
+/// is passed over for what the stub itself asks.
+pub(crate) fn untouched(host: &Host) -> Result<&'static str> {
+    let stub = is_stub(&raw(host)?) && fs::exists(&host.path(UPSTREAM));
+    Ok(if stub { UPSTREAM } else { RESOLV_CONF })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use kspec::state::Resolver;
 
-    use super::{RESOLV_CONF, UPSTREAM, for_pods, nameservers, owner};
+    use super::{is_stub, led_to, plain, signature};
 
     #[test]
     fn the_owner_signs() {
@@ -75,29 +164,29 @@ mod tests {
             ("nameserver 192.0.2.1\nsearch dhclient.example\n", Resolver::File),
             ("", Resolver::File),
         ] {
-            assert_eq!(owner(text), expected, "{text}");
+            assert_eq!(signature(text), expected, "{text}");
         }
     }
 
     #[test]
-    fn only_valid_nameservers_count() {
-        let text = "# nameserver 192.0.2.9\nnameserver 192.0.2.1\nnameserver  fe80::1%eth0\n\
-                    nameserver somewhere\nnameserver\nsearch example.com\n";
-        let found: Vec<_> = nameservers(text).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["192.0.2.1", "fe80::1"]);
-    }
-
-    #[test]
-    fn the_stub_is_passed_over() {
-        let stub = "nameserver 127.0.0.53\noptions edns0 trust-ad\n";
-        for (text, upstream, expected) in [
-            (stub, true, UPSTREAM),
-            (stub, false, RESOLV_CONF),
-            ("nameserver 192.0.2.1\n", true, RESOLV_CONF),
-            ("nameserver 10.233.0.3\nnameserver 127.0.0.53\n", true, RESOLV_CONF),
-            ("", true, RESOLV_CONF),
+    fn a_link_leads_to_its_owner() {
+        for (target, expected) in [
+            ("../run/systemd/resolve/stub-resolv.conf", Some(Resolver::SystemdResolved)),
+            ("/usr/lib/systemd/resolv.conf", Some(Resolver::SystemdResolved)),
+            ("/run/NetworkManager/resolv.conf", Some(Resolver::NetworkManager)),
+            ("/etc/resolvconf/run/resolv.conf", Some(Resolver::Resolvconf)),
+            ("../run/resolvconf/resolv.conf", Some(Resolver::Resolvconf)),
+            ("/srv/resolv.conf", None),
         ] {
-            assert_eq!(for_pods(text, upstream), expected, "{text}");
+            assert_eq!(led_to(Path::new(target)), expected, "{target}");
         }
+        assert_eq!(plain(Path::new("/etc/../run/./x")), Path::new("/run/x"));
+    }
+
+    #[test]
+    fn a_stub_stands_alone() {
+        assert!(is_stub("nameserver 127.0.0.53\noptions edns0 trust-ad\n"));
+        assert!(!is_stub("nameserver 10.233.0.3\nnameserver 127.0.0.53\n"));
+        assert!(!is_stub(""));
     }
 }
