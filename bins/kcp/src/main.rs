@@ -5,7 +5,6 @@
 //! Writes `control-plane.json`, `/usr/local/bin/{kubeadm,kubectl}`, what kubeadm keeps below
 //!        `/etc/kubernetes`, `/root/.kube/config`
 
-mod completion;
 mod credentials;
 mod endpoints;
 mod fixed;
@@ -49,6 +48,9 @@ Example: show what would change, then do it
     kcp plan
     kcp apply";
 
+/// bash completes kubectl; kubespray's place for it (`client` role).
+const COMPLETION: &str = "/etc/bash_completion.d/kubectl.sh";
+
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     #[command(flatten)]
@@ -73,7 +75,8 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let mut steps = StepList::new();
     steps.add(Program::new("kubeadm", &inputs.kubeadm));
     steps.add(Program::new("kubectl", &inputs.kubectl));
-    steps.add(File::new(completion::PATH).mode(0o755).text(completion::SCRIPT));
+    let completion = khost::completion::bash("kcp", "kubectl");
+    steps.add(File::new(COMPLETION).mode(0o755).text(completion));
     steps.add(File::new(scheduler::PATH).text(scheduler::CONFIG));
     steps.add(File::new(kubeadm_config::PATH).mode(0o640).text(&config));
 

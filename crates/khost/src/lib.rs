@@ -8,6 +8,7 @@
 //! | [`app`] | start a tool: parse, log, run, print the error |
 //! | [`artifacts`] | find something in the store |
 //! | [`cmd`] | run a program |
+//! | [`completion`] | let bash complete a program |
 //! | [`engine`] | walk a list of steps |
 //! | [`error`] | fail |
 //! | [`fs`] | read, replace and remove files |
@@ -23,6 +24,7 @@
 pub mod app;
 pub mod artifacts;
 pub mod cmd;
+pub mod completion;
 pub mod engine;
 pub mod error;
 pub mod fs;
