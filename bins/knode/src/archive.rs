@@ -1,4 +1,4 @@
-//! Images of the store as one stream that containerd imports: a tar of an OCI image layout with
+//! Images of the store as streams that containerd imports: each a tar of an OCI image layout with
 //! just these images (OCI image spec, `image-layout.md`).
 
 use std::{
@@ -19,49 +19,80 @@ const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// An archive about to be written.
 #[derive(Debug)]
 pub(crate) struct Archive {
-    index: Value,
-    blobs: BTreeMap<Sha256, PathBuf>,
+    manifests: Vec<Value>,
+    blobs: BTreeMap<Sha256, Blob>,
+}
+
+/// A blob of the store, with its length in bytes.
+#[derive(Debug)]
+struct Blob {
+    path: PathBuf,
+    size: u64,
+}
+
+/// `images` as archives that share no layer, the largest first: each can be imported by itself,
+/// at the same time as the others, and still no layer is sent twice.
+pub(crate) fn apart<'a>(
+    host: &Host,
+    images: impl IntoIterator<Item = &'a ImageArtifact>,
+) -> Result<Vec<Archive>> {
+    let mut archives: Vec<Archive> = Vec::new();
+    for image in images {
+        let whole = Archive::of(host, image)?;
+        let (sharing, mut others) =
+            archives.into_iter().partition::<Vec<_>, _>(|archive| archive.shares_with(&whole));
+        let mut joined = Archive { manifests: Vec::new(), blobs: BTreeMap::new() };
+        for archive in sharing.into_iter().chain([whole]) {
+            joined.manifests.extend(archive.manifests);
+            joined.blobs.extend(archive.blobs);
+        }
+        others.push(joined);
+        archives = others;
+    }
+    archives.sort_by_key(|archive| std::cmp::Reverse(archive.size()));
+    Ok(archives)
 }
 
 impl Archive {
-    /// The archive of `images`: their manifests are read and found whole, and everything they
-    /// name is in the store.
-    pub(crate) fn of<'a>(
-        host: &Host,
-        images: impl IntoIterator<Item = &'a ImageArtifact>,
-    ) -> Result<Self> {
+    /// The archive of `image`: its manifest is read and found whole, and everything it names is
+    /// in the store.
+    fn of(host: &Host, image: &ImageArtifact) -> Result<Self> {
+        let path = blob(host, image.digest);
+        let bytes = fs::read(&path)?.ok_or_else(|| incomplete(image, image.digest))?;
+        verify(&path, Sha256::of(&bytes), image.digest)?;
+        let manifest: Value = serde_json::from_slice(&bytes).map_err(|error| {
+            let message = format!("the manifest of `{}` is not JSON", image.reference);
+            Error::host("image-unfit", message).because(error)
+        })?;
         let mut blobs = BTreeMap::new();
-        let mut manifests = Vec::new();
-        for image in images {
-            let path = blob(host, image.digest);
-            let bytes = fs::read(&path)?.ok_or_else(|| incomplete(image, image.digest))?;
-            verify(&path, Sha256::of(&bytes), image.digest)?;
-            let manifest: Value = serde_json::from_slice(&bytes).map_err(|error| {
-                let message = format!("the manifest of `{}` is not JSON", image.reference);
-                Error::host("image-unfit", message).because(error)
+        for digest in named(&manifest) {
+            let digest = digest.ok_or_else(|| {
+                let message = format!("`{}` is not an image for one machine", image.reference);
+                Error::host("image-unfit", message)
+                    .because("its manifest names no config and layers by SHA-256")
+                    .hint("run `kfetch lock` to pin the image for this architecture")
             })?;
-            for digest in named(&manifest) {
-                let digest = digest.ok_or_else(|| {
-                    let message = format!("`{}` is not an image for one machine", image.reference);
-                    Error::host("image-unfit", message)
-                        .because("its manifest names no config and layers by SHA-256")
-                        .hint("run `kfetch lock` to pin the image for this architecture")
-                })?;
-                let path = blob(host, digest);
-                if !fs::exists(&path) {
-                    return Err(incomplete(image, digest));
-                }
-                blobs.insert(digest, path);
-            }
-            manifests.push(json!({
-                "mediaType": manifest.get("mediaType").unwrap_or(&OCI_MANIFEST.into()),
-                "digest": image.digest.to_string(),
-                "size": bytes.len(),
-                "annotations": { NAME: image.reference },
-            }));
-            blobs.insert(image.digest, path);
+            let path = blob(host, digest);
+            let size = fs::look(&path)?.ok_or_else(|| incomplete(image, digest))?.len();
+            blobs.insert(digest, Blob { path, size });
         }
-        Ok(Self { index: json!({ "schemaVersion": 2, "manifests": manifests }), blobs })
+        let manifest = json!({
+            "mediaType": manifest.get("mediaType").unwrap_or(&OCI_MANIFEST.into()),
+            "digest": image.digest.to_string(),
+            "size": bytes.len(),
+            "annotations": { NAME: image.reference },
+        });
+        blobs.insert(image.digest, Blob { path, size: bytes.len() as u64 });
+        Ok(Self { manifests: vec![manifest], blobs })
+    }
+
+    fn shares_with(&self, other: &Self) -> bool {
+        self.blobs.keys().any(|digest| other.blobs.contains_key(digest))
+    }
+
+    /// Bytes of all blobs.
+    fn size(&self) -> u64 {
+        self.blobs.values().map(|blob| blob.size).sum()
     }
 
     /// Write it out, blob after blob, without holding any in memory.
@@ -69,19 +100,18 @@ impl Archive {
         let mut tar = tar::Builder::new(to);
         let layout = br#"{"imageLayoutVersion":"1.0.0"}"#;
         append(&mut tar, "oci-layout", layout.len() as u64, layout.as_slice())?;
-        let index = self.index.to_string();
+        let index = json!({ "schemaVersion": 2, "manifests": self.manifests }).to_string();
         append(&mut tar, "index.json", index.len() as u64, index.as_bytes())?;
-        for (digest, path) in &self.blobs {
-            let file = File::open(path)?;
-            let size = file.metadata()?.len();
-            append(&mut tar, &format!("blobs/sha256/{}", digest.hex()), size, file)?;
+        for (digest, blob) in &self.blobs {
+            let file = File::open(&blob.path)?;
+            append(&mut tar, &format!("blobs/sha256/{}", digest.hex()), blob.size, file)?;
         }
         tar.finish()
     }
 
     /// Read every blob and compare its digest: the reason, perhaps, why an import failed.
     pub(crate) fn verify(&self) -> Result<()> {
-        for (digest, path) in &self.blobs {
+        for (digest, Blob { path, .. }) in &self.blobs {
             if let Some(found) = fs::digest(path)? {
                 verify(path, found, *digest)?;
             }
@@ -138,7 +168,7 @@ mod tests {
     use kspec::{Sha256, state::ImageArtifact};
     use serde_json::{Value, json};
 
-    use super::Archive;
+    use super::{Archive, apart};
 
     /// A store in a directory.
     struct Store(tempfile::TempDir);
@@ -167,7 +197,7 @@ mod tests {
                 .iter()
                 .map(|layer| json!({ "digest": self.put(layer), "size": layer.len() }))
                 .collect();
-            let config = self.put(b"{}");
+            let config = self.put(json!({ "of": reference }).to_string().as_bytes());
             let manifest = json!({ "config": { "digest": config }, "layers": layers });
             let digest = self.put(manifest.to_string().as_bytes());
             ImageArtifact { reference: reference.into(), digest }
@@ -188,14 +218,21 @@ mod tests {
         found
     }
 
+    fn names(archive: &Archive) -> Vec<&str> {
+        let names = archive.manifests.iter().map(|manifest| &manifest["annotations"][super::NAME]);
+        names.map(|name| name.as_str().unwrap()).collect()
+    }
+
     #[test]
     fn images_share_blobs_and_keep_their_names() {
         let store = Store::new();
         let images =
             [store.image("r/a:1", &[b"base", b"a"]), store.image("r/b:2", &[b"base", b"b"])];
-        let members = members(&Archive::of(&store.host(), &images).unwrap());
-        // oci-layout, index, two manifests, one config, three layers
-        assert_eq!(members.len(), 8, "{:?}", members.keys());
+        let archives = apart(&store.host(), &images).unwrap();
+        assert_eq!(archives.len(), 1);
+        let members = members(&archives[0]);
+        // oci-layout, index, two manifests, two configs, three layers
+        assert_eq!(members.len(), 9, "{:?}", members.keys());
         let base = format!("blobs/sha256/{}", Sha256::of("base").hex());
         assert_eq!(members[&base], b"base");
 
@@ -209,21 +246,36 @@ mod tests {
     }
 
     #[test]
+    fn only_images_that_share_a_layer_go_together_and_the_largest_go_first() {
+        let store = Store::new();
+        let images = [
+            store.image("r/a:1", &[b"base", b"a"]),
+            store.image("r/b:1", &[b"alone"]),
+            store.image("r/c:1", &[b"of c and d", &[0; 4096]]),
+            store.image("r/d:1", &[b"of c and d", b"base"]), // joins a and c
+            store.image("r/e:1", &[b"alone as well, and longer"]),
+        ];
+        let archives = apart(&store.host(), &images).unwrap();
+        let found: Vec<_> = archives.iter().map(names).collect();
+        assert_eq!(found, [vec!["r/a:1", "r/c:1", "r/d:1"], vec!["r/e:1"], vec!["r/b:1"]]);
+    }
+
+    #[test]
     fn what_is_missing_or_damaged_is_said_before_anything_is_sent() {
         let store = Store::new();
         let image = store.image("r/a:1", &[b"layer"]);
         let layer = super::blob(&store.host(), Sha256::of("layer"));
 
         std::fs::write(&layer, "other").unwrap();
-        let archive = Archive::of(&store.host(), [&image]).unwrap();
+        let archive = Archive::of(&store.host(), &image).unwrap();
         assert_eq!(archive.verify().unwrap_err().code(), "digest-mismatch");
 
         std::fs::remove_file(&layer).unwrap();
-        let error = Archive::of(&store.host(), [&image]).unwrap_err();
+        let error = Archive::of(&store.host(), &image).unwrap_err();
         assert_eq!((error.code(), error.next().is_some()), ("image-incomplete", true));
 
         std::fs::write(super::blob(&store.host(), image.digest), "{}").unwrap();
-        let error = Archive::of(&store.host(), [&image]).unwrap_err();
+        let error = Archive::of(&store.host(), &image).unwrap_err();
         assert_eq!(error.code(), "digest-mismatch");
     }
 
@@ -232,7 +284,7 @@ mod tests {
         let store = Store::new();
         let digest = store.put(json!({ "manifests": [] }).to_string().as_bytes());
         let image = ImageArtifact { reference: "r/a:1".into(), digest };
-        let error = Archive::of(&store.host(), [&image]).unwrap_err();
+        let error = Archive::of(&store.host(), &image).unwrap_err();
         assert_eq!(error.code(), "image-unfit");
     }
 }
