@@ -18,6 +18,7 @@
 //! | [`report`] | tell people and programs what happens |
 //! | [`pods`] | say why pods do not run |
 //! | [`steps`] | want something of the machine |
+//! | [`systemd`] | ask how a unit is |
 //! | [`template`] | fill in a text |
 //! | [`wait`] | wait, with a limit and a reason |
 
@@ -38,7 +39,7 @@ pub mod pods;
 pub mod report;
 mod step;
 pub mod steps;
-mod systemd;
+pub mod systemd;
 pub mod template;
 mod tool;
 pub mod wait;

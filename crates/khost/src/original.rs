@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kspec::Sha256;
+use kspec::{Sha256, state::Family};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -30,6 +30,8 @@ pub enum Thing {
     Tree(PathBuf),
     /// A systemd unit: whether it is enabled and running.
     Unit(String),
+    /// A systemd unit of others that gives way to ours, which may have the same name.
+    OthersUnit(String),
     /// A kernel parameter, by its dotted name.
     Sysctl(String),
     /// A user, by name.
@@ -40,6 +42,8 @@ pub enum Thing {
     Hostname,
     /// Packages that are not installed, by name.
     Packages(Vec<String>),
+    /// Packages that are installed and will be removed, by name.
+    InstalledPackages(Family, Vec<String>),
     /// Swap areas in use.
     Swap,
     /// Whether `SELinux` forbids or only logs.
@@ -112,6 +116,11 @@ pub(crate) enum Original {
         enabled: String,
         active: bool,
     },
+    OthersUnit {
+        name: String,
+        enabled: String,
+        active: bool,
+    },
     Sysctl {
         key: String,
         value: String,
@@ -126,6 +135,10 @@ pub(crate) enum Original {
         name: String,
     },
     AbsentPackages {
+        names: Vec<String>,
+    },
+    Packages {
+        family: Family,
         names: Vec<String>,
     },
     Swap {
@@ -200,6 +213,10 @@ impl Original {
                 let unit = systemd::show(name)?;
                 Self::Unit { name: name.clone(), enabled: unit.enabled, active: unit.active }
             }
+            Thing::OthersUnit(name) => {
+                let unit = systemd::show(name)?;
+                Self::OthersUnit { name: name.clone(), enabled: unit.enabled, active: unit.active }
+            }
             Thing::Sysctl(key) => {
                 let value = steps::sysctl::read(host, key)?.unwrap_or_default();
                 Self::Sysctl { key: key.clone(), value }
@@ -210,6 +227,9 @@ impl Original {
             Thing::Group(name) => Self::AbsentGroup { name: name.clone() },
             Thing::Hostname => Self::Hostname { name: steps::hostname::current()? },
             Thing::Packages(names) => Self::AbsentPackages { names: names.clone() },
+            Thing::InstalledPackages(family, names) => {
+                Self::Packages { family: *family, names: names.clone() }
+            }
             Thing::Swap => Self::Swap { areas: steps::swap::areas(host)? },
             Thing::Selinux => Self::Selinux { enforcing: steps::selinux::is_enforcing(host)? },
             Thing::Module(name) => Self::AbsentModule { name: name.clone() },
@@ -239,11 +259,13 @@ impl Original {
             | Self::Directory { path, .. }
             | Self::AbsentTree { path } => format!("path {}", path.display()),
             Self::Unit { name, .. } => format!("unit {name}"),
+            Self::OthersUnit { name, .. } => format!("unit {name} of others"),
             Self::Sysctl { key, .. } => format!("sysctl {key}"),
             Self::AbsentUser { name } => format!("user {name}"),
             Self::AbsentGroup { name } => format!("group {name}"),
             Self::Hostname { .. } => "host name".into(),
             Self::AbsentPackages { names } => format!("packages {}", names.join(" ")),
+            Self::Packages { names, .. } => format!("installed packages {}", names.join(" ")),
             Self::Swap { .. } => "swap".into(),
             Self::Selinux { .. } => "SELinux".into(),
             Self::AbsentModule { name } => format!("kernel module {name}"),
@@ -274,8 +296,11 @@ impl Original {
             Self::Lines { path, .. } => format!("take our lines out of {}", path.display()),
             Self::Unit { name, active: false, .. } => format!("stop {name}"),
             Self::Unit { name, .. } => format!("restore {name}"),
+            Self::OthersUnit { name, active: true, .. } => format!("start {name} of others again"),
+            Self::OthersUnit { name, .. } => format!("restore {name} of others"),
             Self::Sysctl { key, value } => format!("set {key} back to {value}"),
             Self::Hostname { name } => format!("set the host name back to {name}"),
+            Self::Packages { names, .. } => format!("install again: {}", names.join(" ")),
             Self::Swap { areas } if areas.is_empty() => "leave swap off, as it was".into(),
             Self::Swap { areas } => format!("switch swap on: {}", areas.join(", ")),
             Self::Selinux { enforcing: true } => "let SELinux forbid again".into(),
@@ -318,11 +343,21 @@ impl Original {
             }
             Self::AbsentTree { path } => fs::remove_tree(&host.path(path))?,
             Self::Unit { name, enabled, active } => systemd::restore(name, enabled, *active)?,
+            Self::OthersUnit { name, enabled, active } => {
+                systemd::reload()?; // a unit of ours that had the name is gone by now
+                if systemd::unit_file(host, name).is_none() {
+                    return Ok(Restored::Left(format!("{name} is not there any more")));
+                }
+                systemd::restore(name, enabled, *active)?;
+            }
             Self::Sysctl { key, value } => steps::sysctl::write(host, key, value)?,
             Self::AbsentUser { name } => steps::account::remove_user(name)?,
             Self::AbsentGroup { name } => steps::account::remove_group(name)?,
             Self::Hostname { name } => steps::hostname::set(name)?,
             Self::AbsentPackages { names } => steps::package::remove(host, names)?,
+            Self::Packages { family, names } => {
+                return steps::package_off::install_again(*family, names);
+            }
             Self::Swap { areas } => steps::swap::switch_on(areas)?,
             // What only logged was never changed.
             Self::Selinux { enforcing: true } => steps::selinux::set_enforcing(true)?,

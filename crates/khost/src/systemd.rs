@@ -1,23 +1,42 @@
 //! systemd, by its own program.
 
-use crate::{Cmd, Result};
+use std::path::PathBuf;
+
+use crate::{Cmd, Host, Result, fs};
+
+/// Where unit files are, those that win first (systemd.unit(5)).
+const UNIT_DIRS: [&str; 5] = [
+    kspec::paths::UNIT_DIR,
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
 
 /// A unit as `systemctl show` has it (systemctl(1)).
 #[derive(Debug)]
-pub(crate) struct Unit {
+pub struct Unit {
     /// `UnitFileState`: `enabled`, `disabled`, `masked`, `static`, or empty when there is none.
-    pub(crate) enabled: String,
+    pub enabled: String,
     /// `ActiveState` is `active`, `activating` or `reloading`.
-    pub(crate) active: bool,
+    pub active: bool,
     /// `ActiveState` and `SubState`, for people.
-    pub(crate) state: String,
+    pub state: String,
     /// The unit file changed since systemd read it.
-    pub(crate) needs_reload: bool,
+    pub needs_reload: bool,
+    /// `MainPID`, while it has a main process.
+    pub pid: Option<u32>,
+}
+
+/// The unit file of `name` that wins, as a path on the host; none when there is none.
+pub fn unit_file(host: &Host, name: &str) -> Option<PathBuf> {
+    let mut paths = UNIT_DIRS.iter().map(|dir| PathBuf::from(dir).join(name));
+    paths.find(|path| fs::exists(&host.path(path)))
 }
 
 /// How the unit `name` is; a unit that does not exist is disabled and inactive.
-pub(crate) fn show(name: &str) -> Result<Unit> {
-    let properties = "--property=UnitFileState,ActiveState,SubState,NeedDaemonReload";
+pub fn show(name: &str) -> Result<Unit> {
+    let properties = "--property=UnitFileState,ActiveState,SubState,NeedDaemonReload,MainPID";
     let output = systemctl(&["show", properties, name])?;
     let value = |key: &str| {
         let found = output.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -29,6 +48,7 @@ pub(crate) fn show(name: &str) -> Result<Unit> {
         active: matches!(active.as_str(), "active" | "activating" | "reloading"),
         state: format!("{active} ({})", value("SubState")),
         needs_reload: value("NeedDaemonReload") == "yes",
+        pid: value("MainPID").parse().ok().filter(|pid| *pid != 0),
     })
 }
 

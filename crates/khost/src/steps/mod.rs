@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod module;
 pub mod network;
 pub mod package;
+pub mod package_off;
 pub mod program;
 pub mod reload;
 pub mod selinux;

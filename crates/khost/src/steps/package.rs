@@ -27,13 +27,7 @@ impl Packages {
     /// Those that are not installed.
     pub fn missing(&self) -> Result<Vec<String>> {
         let installed = match self.family {
-            Family::Debian => Cmd::new("dpkg-query")
-                .args(["--show", "--showformat=${Package} ${db:Status-Status}\\n"])
-                .run()?
-                .stdout
-                .lines()
-                .filter_map(|line| line.strip_suffix(" installed").map(str::to_owned))
-                .collect::<Vec<_>>(),
+            Family::Debian => installed_by_dpkg()?,
             Family::RedHat => {
                 // A package counts by its name or by what it provides.
                 let mut found = Vec::new();
@@ -102,6 +96,13 @@ impl Step for Packages {
             .hint("install them by hand, or set `manage-packages = false` in [host]");
         Err(last.into_iter().fold(failed, Error::because))
     }
+}
+
+/// The names of all packages that dpkg has installed.
+pub(crate) fn installed_by_dpkg() -> Result<Vec<String>> {
+    let format = "--showformat=${Package} ${db:Status-Status}\\n";
+    let list = Cmd::new("dpkg-query").args(["--show", format]).run()?.stdout;
+    Ok(list.lines().filter_map(|line| line.strip_suffix(" installed").map(Into::into)).collect())
 }
 
 /// Remove packages that were not there before.
