@@ -5,10 +5,14 @@ use khost::{Error, Result};
 use kspec::paths::{CNI_BIN_DIR, CNI_CONF_DIR, CRI_SOCKET};
 use serde_json::json;
 
+use crate::cgroup::Driver;
+
 /// crictl's configuration.
 pub(crate) const CRICTL: &str = "/etc/crictl.yaml";
 /// nerdctl's configuration when root uses it.
 pub(crate) const NERDCTL: &str = "/etc/nerdctl/nerdctl.toml";
+/// Clients that print their own completion for bash.
+pub(crate) const COMPLETED: [&str; 2] = ["crictl", "nerdctl"];
 
 /// The timeout is in seconds.
 pub(crate) fn crictl() -> Result<String> {
@@ -23,7 +27,8 @@ pub(crate) fn crictl() -> Result<String> {
     })
 }
 
-pub(crate) fn nerdctl() -> String {
+pub(crate) fn nerdctl(driver: Driver) -> String {
+    let driver = driver.name();
     format!(
         r#"debug             = false
 debug_full        = false
@@ -32,7 +37,7 @@ namespace         = "k8s.io"
 snapshotter       = "overlayfs"
 cni_path          = "{CNI_BIN_DIR}"
 cni_netconfpath   = "{CNI_CONF_DIR}"
-cgroup_manager    = "systemd"
+cgroup_manager    = "{driver}"
 hosts_dir         = ["/etc/containerd/certs.d"]
 "#
     )
@@ -48,7 +53,7 @@ mod tests {
         timeout: 30
         debug: false
         ");
-        insta::assert_snapshot!(super::nerdctl(), @r#"
+        insta::assert_snapshot!(super::nerdctl(super::Driver::Systemd), @r#"
         debug             = false
         debug_full        = false
         address           = "unix:///var/run/containerd/containerd.sock"

@@ -1,10 +1,10 @@
 //! `/etc/containerd/config.toml` (kubespray: `config.toml.j2` for containerd 2).
 
 use khost::{Error, Result};
-use kspec::cluster::merge;
+use kspec::{cluster::merge, state::SelinuxMode};
 use serde_json::{Value, json};
 
-use crate::{base_spec, inputs::Inputs};
+use crate::{base_spec, cgroup::Driver, credentials, inputs::Inputs};
 
 pub(crate) const PATH: &str = "/etc/containerd/config.toml";
 
@@ -33,6 +33,9 @@ pub(crate) fn render(inputs: &Inputs) -> Result<String> {
             "io.containerd.nri.v1.nri": { "disable": false },
         },
     });
+    if !inputs.credentials.is_empty() {
+        config["imports"] = json!([credentials::PATH]);
+    }
     merge(&mut config, &inputs.cluster.containerd.extra);
     toml::to_string(&config).map_err(|error| {
         Error::input("extra-invalid", "[containerd] extra cannot be written as TOML")
@@ -46,7 +49,8 @@ fn runtime(inputs: &Inputs) -> Value {
         "max_container_log_line_size": 16384,
         "enable_unprivileged_ports": false,
         "enable_unprivileged_icmp": false,
-        "enable_selinux": false,
+        // Containers get labels of their own where something looks at them.
+        "enable_selinux": inputs.facts.selinux == SelinuxMode::Enforcing,
         "disable_apparmor": false,
         "tolerate_missing_hugetlb_controller": true,
         "disable_hugetlb_controller": true,
@@ -55,7 +59,10 @@ fn runtime(inputs: &Inputs) -> Value {
             "runtimes": { "runc": {
                 "runtime_type": "io.containerd.runc.v2",
                 "base_runtime_spec": base_spec::PATH,
-                "options": { "SystemdCgroup": true, "BinaryName": "/usr/local/bin/runc" },
+                "options": {
+                    "SystemdCgroup": inputs.driver == Driver::Systemd,
+                    "BinaryName": "/usr/local/bin/runc",
+                },
             } },
         },
     });

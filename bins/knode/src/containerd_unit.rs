@@ -3,7 +3,7 @@
 use khost::{Thing, steps::unit::Unit};
 use kspec::state::Facts;
 
-use crate::{base_spec, containerd_config, inputs::at_most, proxy};
+use crate::{base_spec, containerd_config, credentials, inputs::at_most, proxy};
 
 pub(crate) const PATH: &str = "/etc/systemd/system/containerd.service";
 
@@ -52,7 +52,8 @@ pub(crate) fn unit() -> Unit {
     let tasks = "/run/containerd/io.containerd.runtime.v2.task/k8s.io";
     let sandboxes = "/run/containerd/io.containerd.grpc.v1.cri";
     Unit::new("containerd.service")
-        .reads(["/usr/local/bin/containerd", containerd_config::PATH, base_spec::PATH, proxy::PATH])
+        .reads(["/usr/local/bin/containerd", containerd_config::PATH, credentials::PATH])
+        .reads([base_spec::PATH, proxy::PATH])
         .leaves([
             Thing::Tree("/opt/containerd".into()), // made by its `opt` plugin at every start
             Thing::Tree("/run/nri".into()),

@@ -6,6 +6,8 @@ use kspec::{
     state::{Artifacts, Facts, FileArtifact, ImageArtifact},
 };
 
+use crate::{cgroup::Driver, credentials::Credentials};
+
 /// What the operator and the earlier phases say.
 #[derive(Debug, Clone)]
 pub(crate) struct Inputs {
@@ -13,6 +15,8 @@ pub(crate) struct Inputs {
     pub(crate) node: Node,
     pub(crate) facts: Facts,
     pub(crate) artifacts: Artifacts,
+    pub(crate) credentials: Credentials,
+    pub(crate) driver: Driver,
 }
 
 impl Inputs {
@@ -27,7 +31,9 @@ impl Inputs {
                 Error::input("arch-mismatch", message).hint("run `kfetch apply` on this machine")
             );
         }
-        Ok(Self { cluster, node, facts, artifacts })
+        let credentials = Credentials::read(cluster.download.docker_config.as_ref(), &tool.host)?;
+        let driver = Driver::of(cluster.kubelet.cgroup_driver, &tool.host);
+        Ok(Self { cluster, node, facts, artifacts, credentials, driver })
     }
 
     /// The file that the lock calls `name`.
@@ -60,6 +66,7 @@ pub(crate) mod tests {
     };
 
     use super::Inputs;
+    use crate::{cgroup::Driver, credentials::Credentials};
 
     pub(crate) use ktest::facts as machine;
 
@@ -92,7 +99,8 @@ pub(crate) mod tests {
         let files = files.map(|(name, file)| (name.to_owned(), file));
         let artifacts =
             ktest::artifacts(files, [ktest::image("pause", "registry.k8s.io/pause:3.10")]);
-        Inputs { cluster, node, facts, artifacts }
+        let (credentials, driver) = (Credentials::default(), Driver::Systemd);
+        Inputs { cluster, node, facts, artifacts, credentials, driver }
     }
 
     fn member(name: &str) -> Member {

@@ -13,9 +13,6 @@ use crate::inputs::Inputs;
 
 pub(crate) const PATH: &str = "/etc/kubernetes/kubelet-config.yaml";
 
-/// Who makes control groups: the kubelet and runc ask systemd to.
-pub(crate) const CGROUP_DRIVER: &str = "systemd";
-
 /// `KubeletConfiguration` (kubelet.config.k8s.io/v1beta1) with `[kubelet] extra` merged over it.
 pub(crate) fn render(inputs: &Inputs) -> Result<String> {
     let mut config = generated(inputs);
@@ -40,7 +37,7 @@ fn generated(inputs: &Inputs) -> Value {
         },
         "authorization": { "mode": "Webhook" },
         "staticPodPath": MANIFEST_DIR,
-        "cgroupDriver": CGROUP_DRIVER,
+        "cgroupDriver": inputs.driver.name(),
         "containerLogMaxFiles": 5,
         "containerLogMaxSize": "10Mi",
         "containerRuntimeEndpoint": CRI_SOCKET,

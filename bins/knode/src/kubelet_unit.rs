@@ -10,7 +10,7 @@ use khost::{
 };
 use kspec::paths::BIN_DIR;
 
-use crate::{kubelet_config, kubelet_env};
+use crate::{cgroup::Driver, kubelet_config, kubelet_env};
 
 pub(crate) const PATH: &str = "/etc/systemd/system/kubelet.service";
 /// What a joining node knows of its cluster before it has a certificate.
@@ -43,7 +43,7 @@ WantedBy=multi-user.target
 ";
 
 /// Enabled; kubeadm starts it. From then on it is restarted when what it reads changes.
-pub(crate) fn unit() -> Unit {
+pub(crate) fn unit(driver: Driver) -> Unit {
     Unit::new("kubelet.service")
         .reads([format!("{BIN_DIR}/kubelet")])
         .reads([kubelet_env::PATH, kubelet_config::PATH])
@@ -57,7 +57,7 @@ pub(crate) fn unit() -> Unit {
             Thing::Tree("/var/log/containers".into()),
             Thing::Mounts("/var/lib/kubelet".into()),
             Thing::Cgroup("system.slice/kubelet.service".into()),
-            Thing::Cgroup("kubepods.slice".into()),
+            Thing::Cgroup(driver.pods().into()),
             Thing::Containers,
         ])
 }

@@ -7,10 +7,14 @@
 
 mod archive;
 mod base_spec;
+mod cgroup;
 mod clients;
 mod containerd_config;
 mod containerd_unit;
+mod credentials;
 mod ctr;
+mod distribution_runc;
+mod engines;
 mod images;
 mod inputs;
 mod kubelet_config;
@@ -71,18 +75,28 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let inputs = Inputs::read(tool)?;
     let mut steps = StepList::new();
 
+    engines::give_way(&mut steps, &inputs, &tool.host)?;
+    distribution_runc::give_way(&mut steps, &inputs, &tool.host)?;
+
     steps.extend(programs::all(&inputs)?);
     steps.add(File::new(clients::CRICTL).text(clients::crictl()?));
     steps.add(Directory::new("/etc/nerdctl"));
-    steps.add(File::new(clients::NERDCTL).text(clients::nerdctl()));
+    steps.add(File::new(clients::NERDCTL).text(clients::nerdctl(inputs.driver)));
+    steps.extend(clients::COMPLETED.map(|client| {
+        let path = format!("/etc/bash_completion.d/{client}");
+        File::new(path).text(khost::completion::bash("knode", client))
+    }));
 
     steps.add(File::new(containerd_unit::PATH).text(containerd_unit::render(&inputs.facts)));
     proxy::of_containerd(&mut steps, &inputs.cluster);
     steps.add(Directory::new("/etc/containerd"));
     steps.add(File::new(base_spec::PATH).text(base_spec::render(inputs.nofile())));
     let config = containerd_config::render(&inputs)?;
-    steps.add(File::new(containerd_config::PATH).mode(0o640).text(config));
-    for registry in registry::all(&inputs.cluster.containerd)? {
+    let config = File::new(containerd_config::PATH).mode(0o640).text(config);
+    inputs.credentials.beside(config, &mut steps)?;
+    let registries = registry::all(&inputs.cluster.containerd, &tool.host)?;
+    registry::forget_others(&mut steps, &tool.host, &registries)?;
+    for registry in registries {
         steps.add(Directory::new(registry.dir()));
         steps.add(File::new(registry.path()).mode(0o640).text(registry.render()));
     }
@@ -95,7 +109,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let config = kubelet_config::render(&inputs)?;
     steps.add(File::new(kubelet_config::PATH).mode(0o600).text(config));
     steps.add(File::new(kubelet_unit::PATH).mode(0o600).text(kubelet_unit::TEXT));
-    steps.add(kubelet_unit::unit());
+    steps.add(kubelet_unit::unit(inputs.driver));
     steps.add(kubelet_unit::works());
 
     steps.add(Tool::leave(&left(&inputs)?)?);
@@ -111,7 +125,7 @@ fn left(inputs: &Inputs) -> Result<NodeState> {
         containerd: inputs.file("containerd")?.version.clone(),
         runc: inputs.file("runc")?.version.clone(),
         kubelet: inputs.file("kubelet")?.version.clone(),
-        cgroup_driver: kubelet_config::CGROUP_DRIVER.into(),
+        cgroup_driver: inputs.driver.name().into(),
         nofile: inputs.nofile(),
         images: images.map(|image| (image.reference.clone(), image.digest)).collect(),
     })

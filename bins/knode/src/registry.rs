@@ -1,36 +1,61 @@
 //! `/etc/containerd/certs.d/PREFIX/hosts.toml`: where containerd asks for a registry's images
 //! (containerd: `docs/hosts.md`; kubespray: `hosts.toml.j2`).
 
-use khost::{Error, Result};
+use khost::{Error, Host, Result, StepList, fs, steps::absent::Absent};
 use kspec::cluster::{Containerd, Registry, RegistryHost};
 
 use crate::containerd_config::CERTS_DIR;
+
+/// How a file begins that is ours to remove, once its registry is not in cluster.toml any more.
+const MARK: &str = "# Written by knode from cluster.toml.\n";
 
 /// One registry's file.
 #[derive(Debug)]
 pub(crate) struct Hosts(Registry);
 
 /// A file for each `[[containerd.registry]]`; without any, kubespray's one for docker.io.
-pub(crate) fn all(containerd: &Containerd) -> Result<Vec<Hosts>> {
+pub(crate) fn all(containerd: &Containerd, host: &Host) -> Result<Vec<Hosts>> {
     if containerd.registries.is_empty() {
         let url = Registry::home("docker.io");
         let hosts = vec![RegistryHost { url, skip_verify: false, ca: None }];
         return Ok(vec![Hosts(Registry { prefix: "docker.io".into(), server: None, hosts })]);
     }
-    containerd.registries.iter().cloned().map(Hosts::new).collect()
+    containerd.registries.iter().map(|registry| Hosts::new(registry.clone(), host)).collect()
+}
+
+/// Files of ours for registries that are none of `wanted` are to go; those of others stay.
+pub(crate) fn forget_others(steps: &mut StepList, host: &Host, wanted: &[Hosts]) -> Result<()> {
+    for name in fs::names(&host.path(CERTS_DIR))? {
+        let path = format!("{CERTS_DIR}/{name}/hosts.toml");
+        let known = wanted.iter().any(|hosts| hosts.path() == path);
+        let ours = || fs::read_text(&host.path(&path)).map(Option::unwrap_or_default);
+        if !known && ours()?.starts_with(MARK) {
+            steps.add(Absent::new(path));
+        }
+    }
+    Ok(())
 }
 
 impl Hosts {
-    fn new(registry: Registry) -> Result<Self> {
+    fn new(registry: Registry, host: &Host) -> Result<Self> {
         let prefix = &registry.prefix;
-        let host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '_');
+        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '_');
         if !prefix.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-            || !prefix.chars().all(host)
+            || !prefix.chars().all(letter)
         {
             let message = format!("`{prefix}` cannot be the prefix of a [[containerd.registry]]");
             return Err(Error::input("registry-prefix-invalid", message)
                 .because("it must be a host name, with a port if it has one, and nothing else")
                 .hint("write it as image references do, e.g. docker.io or registry.example:5000"));
+        }
+        for RegistryHost { url, ca, .. } in &registry.hosts {
+            let Some(ca) = ca else { continue };
+            if !ca.is_absolute() || !fs::exists(&host.path(ca)) {
+                let message = format!("`{url}` has no certificate authority `{}`", ca.display());
+                return Err(Error::input("registry-ca-missing", message)
+                    .because("`ca` must be the absolute path of a PEM file on this machine")
+                    .hint(format!("put the file there, or correct `ca` of `{url}`")));
+            }
         }
         Ok(Self(registry))
     }
@@ -47,16 +72,24 @@ impl Hosts {
     pub(crate) fn render(&self) -> String {
         let Registry { prefix, server, hosts } = &self.0;
         let server = server.clone().unwrap_or_else(|| Registry::home(prefix));
-        let table = |RegistryHost { url, skip_verify, .. }: &RegistryHost| {
-            format!(
-                "\n[host.{}]\n  capabilities = [\"pull\", \"resolve\"]\n  \
-                 skip_verify = {skip_verify}\n  override_path = false\n",
-                quoted(url)
-            )
-        };
         let tables: String = hosts.iter().map(table).collect();
-        format!("server = {}\n{tables}", quoted(&server))
+        format!("{MARK}server = {}\n{tables}", quoted(&server))
     }
+}
+
+/// `skip_verify`, be it false, makes containerd try TLS first: it is no key for plain HTTP.
+fn table(RegistryHost { url, skip_verify, ca }: &RegistryHost) -> String {
+    let tls = if url.starts_with("http://") {
+        String::new()
+    } else {
+        format!("  skip_verify = {skip_verify}\n")
+    };
+    let ca = ca.as_ref().map(|ca| format!("  ca = {}\n", quoted(&ca.display().to_string())));
+    format!(
+        "\n[host.{}]\n  capabilities = [\"pull\", \"resolve\"]\n{tls}  override_path = false\n{}",
+        quoted(url),
+        ca.unwrap_or_default()
+    )
 }
 
 /// A TOML string, which may stand as a key as well: JSON writes them alike.
@@ -66,7 +99,12 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use khost::Host;
     use kspec::cluster::{Containerd, Registry, RegistryHost};
+
+    fn all(containerd: &Containerd) -> khost::Result<Vec<super::Hosts>> {
+        super::all(containerd, &Host::new("/nowhere"))
+    }
 
     fn registry(prefix: &str, hosts: &[(&str, bool)]) -> Containerd {
         let host = |(url, skip_verify): &(&str, bool)| RegistryHost {
@@ -81,9 +119,10 @@ mod tests {
 
     #[test]
     fn without_any_it_is_kubesprays_default() {
-        let all = super::all(&Containerd::default()).unwrap();
+        let all = all(&Containerd::default()).unwrap();
         assert_eq!(all[0].path(), "/etc/containerd/certs.d/docker.io/hosts.toml");
         insta::assert_snapshot!(all[0].render(), @r#"
+        # Written by knode from cluster.toml.
         server = "https://registry-1.docker.io"
 
         [host."https://registry-1.docker.io"]
@@ -96,13 +135,13 @@ mod tests {
     #[test]
     fn hosts_keep_their_order() {
         let containerd = registry("r.example:5000", &[("http://b\"", true), ("https://a", false)]);
-        let text = super::all(&containerd).unwrap()[0].render();
+        let text = all(&containerd).unwrap()[0].render();
         insta::assert_snapshot!(text, @r#"
+        # Written by knode from cluster.toml.
         server = "https://r.example:5000"
 
         [host."http://b\""]
           capabilities = ["pull", "resolve"]
-          skip_verify = true
           override_path = false
 
         [host."https://a"]
@@ -116,8 +155,27 @@ mod tests {
     #[test]
     fn a_prefix_is_a_host_and_no_path() {
         for bad in ["", ".", "..", "a/b", "../../etc", "https://docker.io"] {
-            let error = super::all(&registry(bad, &[])).unwrap_err();
+            let error = all(&registry(bad, &[])).unwrap_err();
             assert_eq!(error.code(), "registry-prefix-invalid", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_host_may_have_an_authority_of_its_own() {
+        let mut containerd = registry("r.example", &[("https://a", false)]);
+        let ca = &mut containerd.registries[0].hosts[0].ca;
+        *ca = Some("/nowhere/ca.pem".into());
+        let error = all(&containerd).unwrap_err();
+        assert_eq!(error.code(), "registry-ca-missing");
+
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        let attributes = khost::fs::Attributes { mode: 0o644, owner: None };
+        khost::fs::write(&host.path("/ca.pem"), b"PEM", attributes).unwrap();
+        containerd.registries[0].hosts[0].ca = Some("/ca.pem".into());
+        let text = super::all(&containerd, &host).unwrap()[0].render();
+        assert!(text.ends_with("  override_path = false\n  ca = \"/ca.pem\"\n"), "{text}");
+        containerd.registries[0].hosts[0].ca = Some("ca.pem".into());
+        assert_eq!(super::all(&containerd, &host).unwrap_err().code(), "registry-ca-missing");
     }
 }

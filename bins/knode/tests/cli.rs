@@ -32,6 +32,12 @@ fn tree(extra: &str) -> Tree {
     tree
 }
 
+/// Another `cluster.toml` for the same machine.
+fn describe(tree: &Tree, extra: &str) {
+    let fresh = Tree::with_cluster(KNODE, extra);
+    tree.write("/etc/k8steps/cluster.toml", &fresh.read("/etc/k8steps/cluster.toml"));
+}
+
 #[test]
 fn plan_apply_again_check_and_back() {
     let tree = tree("");
@@ -46,6 +52,8 @@ fn plan_apply_again_check_and_back() {
             "etc/containerd/cri-base.json 100644",
             "etc/crictl.yaml 100644",
             "etc/nerdctl/nerdctl.toml 100644",
+            "etc/bash_completion.d/crictl 100644",
+            "etc/bash_completion.d/nerdctl 100644",
             "etc/systemd/system/containerd.service 100644",
             "etc/systemd/system/kubelet.service 100600",
             "etc/kubernetes/kubelet.env 100600",
@@ -139,6 +147,139 @@ fn missing_inputs_name_the_command_that_makes_them() {
 fn a_registry_that_is_a_path_is_refused() {
     let tree = tree("[[containerd.registry]]\nprefix = \"../../etc\"\n");
     tree.refuses_phase(2, "registry-prefix-invalid", "write it as image references do");
+}
+
+#[test]
+fn a_registry_taken_out_of_the_description_is_forgotten_and_others_are_not() {
+    let tree = tree("[[containerd.registry]]\nprefix = \"old.example\"\n");
+    tree.run(&["apply"], 0);
+    let others = "/etc/containerd/certs.d/others.example/hosts.toml";
+    tree.write(others, "server = \"https://others.example\"\n");
+    let ours = "/etc/containerd/certs.d/old.example/hosts.toml";
+    assert!(tree.path(ours).exists());
+
+    describe(&tree, "[[containerd.registry]]\nprefix = \"new.example\"\n");
+    let (shown, _) = tree.run(&["plan"], 3);
+    assert!(shown.contains(&format!("~ remove {ours}")), "{shown}");
+    tree.run(&["apply"], 0);
+    assert!(!tree.path(ours).exists() && tree.path(others).exists());
+    tree.run(&["plan"], 0);
+}
+
+#[test]
+fn a_registrys_authority_must_be_there() {
+    let host = "host = [{ url = \"https://m.example\", ca = \"/etc/ca.pem\" }]\n";
+    let tree = tree(&format!("[[containerd.registry]]\nprefix = \"r.example\"\n{host}"));
+    tree.refuses_phase(2, "registry-ca-missing", "put the file there, or correct `ca`");
+    tree.write("/etc/ca.pem", "a certificate");
+    tree.run(&["apply"], 0);
+    let hosts = tree.read("/etc/containerd/certs.d/r.example/hosts.toml");
+    assert!(hosts.contains("  ca = \"/etc/ca.pem\"\n"), "{hosts}");
+}
+
+#[test]
+fn credentials_go_to_containerd_alone_and_go_again() {
+    let tree = tree("[download]\ndocker-config = \"/root/docker.json\"\n");
+    tree.refuses_phase(2, "docker-config-invalid", "name a file that `docker --config DIR login");
+    tree.write("/root/docker.json", r#"{"auths":{"r.example":{"auth":"bWU6aHVudGVyMg=="}}}"#);
+    let mut said = String::new();
+    for args in [&["plan"][..], &["plan", "--json"]] {
+        said += &tree.run(args, 3).0;
+    }
+    let (stdout, stderr) = tree.run(&["apply", "-vv"], 0);
+    said += &(stdout + &stderr);
+    assert!(!said.contains("bWU6aHVudGVyMg"), "{said}");
+    assert!(tree.listing().contains("etc/containerd/conf.d/credentials.toml 100600"));
+    let file = tree.read("/etc/containerd/conf.d/credentials.toml");
+    assert!(file.contains("auth = \"bWU6aHVudGVyMg==\"\n"), "{file}");
+    let imports = "imports = [\"/etc/containerd/conf.d/credentials.toml\"]\n";
+    assert!(tree.read("/etc/containerd/config.toml").contains(imports));
+
+    describe(&tree, "");
+    tree.run(&["apply"], 0);
+    assert!(!tree.path("/etc/containerd/conf.d/credentials.toml").exists());
+    assert!(!tree.read("/etc/containerd/config.toml").contains("imports"));
+    tree.run(&["reset", "--yes"], 0);
+}
+
+#[test]
+fn all_agree_on_who_makes_control_groups() {
+    for (said, driver) in [("auto", "systemd"), ("cgroupfs", "cgroupfs")] {
+        let tree = tree(&format!("[kubelet]\ncgroup-driver = \"{said}\"\n"));
+        tree.run(&["apply"], 0);
+        let kubelet = tree.read("/etc/kubernetes/kubelet-config.yaml");
+        assert!(kubelet.contains(&format!("\ncgroupDriver: {driver}\n")), "{kubelet}");
+        let containerd = tree.read("/etc/containerd/config.toml");
+        let systemd = format!("\nSystemdCgroup = {}\n", driver == "systemd");
+        assert!(containerd.contains(&systemd), "{containerd}");
+        let nerdctl = tree.read("/etc/nerdctl/nerdctl.toml");
+        assert!(nerdctl.contains(&format!("cgroup_manager    = \"{driver}\"\n")), "{nerdctl}");
+        assert!(tree.read(NodeState::PATH).contains(&format!("\"cgroup-driver\": \"{driver}\"")));
+    }
+}
+
+#[test]
+fn containers_get_labels_where_selinux_forbids() {
+    let tree = tree("");
+    let mut facts: Facts = ktest::facts();
+    facts.selinux = kspec::state::SelinuxMode::Enforcing;
+    tree.leave(&facts);
+    tree.run(&["apply"], 0);
+    assert!(tree.read("/etc/containerd/config.toml").contains("\nenable_selinux = true\n"));
+}
+
+#[test]
+fn another_engine_is_refused_until_it_may_be_stopped() {
+    let tree = tree("");
+    tree.write("/usr/lib/systemd/system/docker.service", "[Service]\n");
+    tree.write("/usr/lib/systemd/system/containerd.service", "[Service]\n");
+    tree.run(&["plan"], 3); // installed, and neither runs nor starts at boot
+    let wants = "/etc/systemd/system/multi-user.target.wants";
+    tree.write(&format!("{wants}/docker.service"), "");
+    tree.refuses_phase(2, "engine-foreign", "set `stop-other-engines = true` in [containerd]");
+    let (_, said) = tree.run(&["plan"], 2);
+    assert!(
+        said.contains("another container engine is on this machine: docker.service\n"),
+        "{said}"
+    );
+    tree.write(&format!("{wants}/containerd.service"), "");
+    let (_, said) = tree.run(&["plan"], 2);
+    assert!(said.contains("docker.service, containerd.service\n"), "{said}");
+    assert!(said.contains("`systemctl disable --now docker.service containerd.service`"), "{said}");
+
+    describe(&tree, "[containerd]\nstop-other-engines = true\n");
+    let (_, said) = tree.run(&["plan", "-v"], 3);
+    assert!(said.contains("not in a tree: others-unit:docker.service"), "{said}");
+}
+
+#[test]
+fn ours_under_the_name_of_theirs_is_not_theirs() {
+    let tree = tree("");
+    tree.write("/usr/lib/systemd/system/containerd.service", "[Service]\n");
+    tree.run(&["apply"], 0);
+    tree.write("/etc/systemd/system/multi-user.target.wants/containerd.service", "");
+    tree.run(&["plan"], 0);
+}
+
+#[test]
+fn another_kubernetes_is_refused_whatever_is_allowed() {
+    let tree = tree("[containerd]\nstop-other-engines = true\n");
+    tree.write("/etc/systemd/system/k3s.service", "[Service]\n");
+    tree.write("/etc/systemd/system/multi-user.target.wants/k3s.service", "");
+    tree.refuses_phase(2, "cluster-foreign", "remove it with `k3s-uninstall.sh`");
+}
+
+#[test]
+fn the_distributions_runc_is_refused_until_it_may_be_removed() {
+    let tree = tree("");
+    tree.write("/usr/sbin/runc", "theirs");
+    tree.refuses_phase(2, "runc-foreign", "set `remove-distribution-runc = true` in [containerd]");
+    describe(&tree, "[containerd]\nremove-distribution-runc = true\n");
+    tree.run(&["apply"], 0);
+    assert!(!tree.path("/usr/sbin/runc").exists());
+    tree.run(&["plan"], 0);
+    tree.run(&["reset", "--yes"], 0);
+    assert_eq!(tree.read("/usr/sbin/runc"), "theirs");
 }
 
 #[test]
