@@ -7,7 +7,7 @@ PLAIN=plain
 FLAVOURS=$LAB_DIR/flavours
 
 flavour_names() { echo "$PLAIN"; (cd "$FLAVOURS" && printf '%s\n' *); }
-flavour_ok() { flavour_names | grep -qxF -- "$1" || die_usage "no such flavour: $1 (there is: $(flavour_names | xargs))"; }
+flavour_ok() { [[ $'\n'$(flavour_names)$'\n' == *$'\n'"$1"$'\n'* ]] || die_usage "no such flavour: $1 (there is: $(flavour_names | xargs))"; }
 flavour_from() { if [[ -f $FLAVOURS/$1/from ]]; then cat "$FLAVOURS/$1/from"; else echo "$PLAIN"; fi; }
 # flavour_piece FLAVOUR: what its root is called in the cache.
 flavour_piece() { if [[ $1 == "$PLAIN" ]]; then echo rootfs; else echo "rootfs-$1"; fi; }
