@@ -310,12 +310,7 @@ fn an_artifact_the_lock_does_not_name_is_named() {
 #[test]
 fn a_dns_server_that_is_no_address_is_refused() {
     let tree = tree("[addons]\nupstream-dns = [\"dns.example\"]\n");
-    tree.refuses(
-        &["apply"],
-        2,
-        "upstream-dns-invalid",
-        "write addresses into `addons.upstream-dns`",
-    );
+    tree.refuses(&["apply"], 2, "upstream-dns-invalid", "addons.upstream-dns: write addresses");
 }
 
 #[test]

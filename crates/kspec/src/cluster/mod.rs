@@ -25,7 +25,7 @@ pub use containerd::{Containerd, Registry, RegistryHost};
 pub use download::{ArtifactMirrors, Download};
 pub use extra::{Extra, merge};
 pub use host::{Host, Proxy, Resolver, Selinux, Swap};
-pub use validate::{Problem, SUPPORTED};
+pub use validate::{ACCEPTABLE, Problem, SUPPORTED};
 
 use crate::{Cidr, ParseError, SCHEMA};
 

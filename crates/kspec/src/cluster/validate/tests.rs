@@ -1,0 +1,176 @@
+//! Each rule, broken once.
+
+use crate::{Cluster, Node};
+
+/// The codes of all problems of the example cluster after `change`.
+fn problems(change: impl FnOnce(&mut Cluster)) -> Vec<&'static str> {
+    let mut cluster = Cluster::example("k8s-ctr", "192.168.10.100".parse().unwrap());
+    change(&mut cluster);
+    cluster.problems().iter().map(|problem| problem.code).collect()
+}
+
+/// A node like the first, with a name and an address of its own.
+fn second(cluster: &Cluster) -> Node {
+    let mut node = cluster.nodes[0].clone();
+    node.name = "n2".into();
+    node.address = "192.168.10.101".parse().unwrap();
+    node
+}
+
+#[test]
+fn the_example_is_sound() {
+    assert!(problems(|_| {}).is_empty());
+}
+
+type Change = fn(&mut Cluster);
+
+/// Each change makes exactly the problem beside it.
+#[track_caller]
+fn each_makes(cases: &[(&str, Change)]) {
+    for (code, change) in cases {
+        assert_eq!(problems(change), [*code]);
+    }
+}
+
+#[test]
+fn versions_and_names() {
+    each_makes(&[
+        ("version-unsupported", |c| c.kubernetes.version = semver::Version::new(1, 30, 9)),
+        ("version-unsupported", |c| c.kubernetes.version = semver::Version::new(1, 36, 0)),
+        ("dns-domain-invalid", |c| c.kubernetes.dns_domain = "Cluster_Local".into()),
+        ("cluster-name-invalid", |c| c.kubernetes.cluster_name = "my cluster".into()),
+        ("cluster-name-invalid", |c| c.kubernetes.cluster_name.clear()),
+    ]);
+}
+
+#[test]
+fn networks() {
+    each_makes(&[
+        ("networks-overlap", |c| c.network.pod_cidr = "10.233.0.0/16".parse().unwrap()),
+        ("networks-overlap", |c| c.network.pod_cidr = c.network.service_cidr),
+        ("network-contains-node", |c| c.nodes[0].address = "10.233.64.9".parse().unwrap()),
+        ("network-contains-node", |c| c.nodes[0].access_address = "10.233.0.9".parse().ok()),
+        ("cluster-dns-invalid", |c| c.network.cluster_dns = "10.0.0.3".parse().ok()),
+        ("cluster-dns-invalid", |c| c.network.cluster_dns = c.service_address()),
+        ("node-prefix-invalid", |c| c.network.node_prefix = 16),
+        ("max-pods-too-many", |c| c.kubelet.max_pods = 255),
+        ("pod-cidr-too-small", |c| {
+            c.network.node_prefix = 18;
+            let mut node = second(c);
+            node.roles = vec![crate::Role::Worker];
+            c.nodes.push(node);
+        }),
+        ("node-ports-invalid", |c| c.network.node_ports = "32767".into()),
+        ("node-ports-overlap", |c| c.network.node_ports = "10000-20000".into()),
+        ("flannel-vni-invalid", |c| c.network.flannel.vni = 0),
+        ("flannel-vni-invalid", |c| c.network.flannel.vni = 1 << 24),
+        ("flannel-port-invalid", |c| c.network.flannel.port = 0),
+    ]);
+    let host_gw = problems(|c| {
+        c.network.flannel.backend = crate::cluster::Backend::HostGw;
+        c.network.flannel.vni = 0;
+    });
+    assert!(host_gw.is_empty(), "without vxlan its number does not matter: {host_gw:?}");
+}
+
+#[test]
+fn nodes() {
+    each_makes(&[
+        ("node-name-invalid", |c| c.nodes[0].name = "Node_1".into()),
+        ("node-without-role", |c| {
+            let mut node = second(c);
+            node.roles.clear();
+            c.nodes.push(node);
+        }),
+        ("node-address-invalid", |c| c.nodes[0].address = [0, 0, 0, 0].into()),
+        ("node-address-invalid", |c| c.nodes[0].access_address = Some([224, 0, 0, 1].into())),
+        ("address-family-differs", |c| c.nodes[0].address = "2001:db8::1".parse().unwrap()),
+        ("node-label-invalid", |c| {
+            c.nodes[0].labels.insert("--all".into(), String::new());
+        }),
+        ("node-taint-invalid", |c| c.nodes[0].taints.push("gpu:Never".into())),
+        ("no-nodes", |c| c.nodes.clear()),
+        ("no-control-plane", |c| c.nodes[0].roles = vec![crate::Role::Etcd]),
+        ("no-etcd", |c| c.nodes[0].roles = vec![crate::Role::ControlPlane]),
+        ("etcd-even", |c| c.nodes.push(second(c))),
+    ]);
+    let twice = problems(|c| {
+        let mut second = c.nodes[0].clone();
+        second.access_address = Some(second.address);
+        second.address = "192.168.10.101".parse().unwrap();
+        c.nodes.push(second);
+    });
+    assert_eq!(twice, ["node-name-twice", "node-address-twice", "etcd-even"]);
+}
+
+#[test]
+fn the_operating_system() {
+    each_makes(&[
+        ("proxy-invalid", |c| c.proxy.http = "proxy.example:3128".into()),
+        ("proxy-invalid", |c| c.proxy.https = "http://me:secret@proxy.example".into()),
+        ("no-proxy-invalid", |c| c.proxy.no_proxy = vec!["a.example,b.example".into()]),
+        ("accept-problem-unknown", |c| c.host.accept_problems = vec!["port-takn".into()]),
+        ("accept-problem-unknown", |c| c.host.accept_problems = vec!["os-unsupported".into()]),
+        ("package-invalid", |c| c.host.packages = vec!["--allow-downgrades".into()]),
+        ("sysctl-invalid", |c| {
+            c.host.sysctls.insert("/etc/passwd".into(), "1".into());
+        }),
+        ("sysctl-invalid", |c| {
+            c.host.sysctls.insert("vm.swappiness".into(), "1\nvm.x = 2".into());
+        }),
+        ("nameserver-invalid", |c| c.host.resolver.nameservers = vec![[0, 0, 0, 0].into()]),
+        ("nameserver-invalid", |c| c.host.resolver.nameservers = vec![[10, 233, 0, 3].into()]),
+        ("nameservers-too-many", |c| {
+            c.host.resolver.nameservers = (1..5).map(|at| [192, 0, 2, at].into()).collect();
+        }),
+        ("search-domain-invalid", |c| c.host.resolver.search_domains = vec!["a b".into()]),
+        ("resolver-option-invalid", |c| c.host.resolver.options = vec!["ndots:99".into()]),
+        ("resolver-option-invalid", |c| c.host.resolver.options = vec!["rotate:1".into()]),
+        ("resolver-option-invalid", |c| c.host.resolver.options = vec!["ndots".into()]),
+    ]);
+    let fine = problems(|c| {
+        c.host.accept_problems = vec!["port-taken".into()];
+        c.host.resolver.options = ["ndots:2", "timeout:30", "rotate"].map(Into::into).into();
+    });
+    assert!(fine.is_empty(), "{fine:?}");
+}
+
+#[test]
+fn components() {
+    each_makes(&[
+        ("etcd-times-invalid", |c| c.etcd.heartbeat_ms = 0),
+        ("etcd-times-invalid", |c| c.etcd.heartbeat_ms = 1001),
+        ("etcd-times-invalid", |c| c.etcd.election_ms = 50_001),
+        ("san-invalid", |c| c.control_plane.extra_sans = vec!["https://api".into()]),
+        ("endpoint-invalid", |c| c.control_plane.endpoint = Some("https://api:6443".into())),
+        ("reserved-invalid", |c| {
+            c.kubelet.kube_reserved.insert("gpu".into(), "1".into());
+        }),
+        ("reserved-invalid", |c| {
+            c.kubelet.system_reserved.insert("memory".into(), "much".into());
+        }),
+        ("kubelet-argument-invalid", |c| c.kubelet.extra_args = vec!["--v 4".into()]),
+        ("upstream-dns-invalid", |c| c.addons.upstream_dns = vec!["dns.example".into()]),
+        ("path-not-absolute", |c| c.download.ca_file = Some("ca.pem".into())),
+        ("path-not-absolute", |c| c.download.docker_config = Some("config.json".into())),
+        ("download-impossible", |c| c.download.attempts = 0),
+    ]);
+    let sections = "[[containerd.registry]]\nprefix = 'a'\nhost = [{ url = 'https://b', ca = 'c' }]\n\
+                    [[containerd.registry]]\nprefix = 'a'\n\
+                    [[download.artifact]]\nname = 'x'\nurls = []\n\
+                    [[download.artifact]]\nname = 'x'\nurls = []\n\
+                    [[node]]\nname = 'n'\naddress = '192.0.2.1'\nroles = ['etcd', 'control-plane']";
+    let cluster = Cluster::parse(&format!("schema = 1\n{sections}")).unwrap();
+    let found: Vec<_> = cluster.problems().iter().map(|problem| problem.code).collect();
+    assert_eq!(found, ["artifact-twice", "registry-twice", "path-not-absolute"]);
+}
+
+#[test]
+fn every_problem_is_listed() {
+    let found = problems(|c| {
+        c.nodes.push(c.nodes[0].clone());
+        c.network.node_ports = "a-b".into();
+    });
+    let expected = ["node-ports-invalid", "node-name-twice", "node-address-twice", "etcd-even"];
+    assert_eq!(found, expected);
+}
