@@ -11,13 +11,14 @@ mod coredns;
 mod dns_autoscaler;
 mod helm;
 mod image;
-mod lookup;
 mod metrics_server;
 mod node_feature_discovery;
 
 use std::collections::BTreeMap;
 
-use khost::{Error, Result, StepList, Tool, app::Cli, error::Exit, steps::manifest::Manifest};
+use khost::{
+    Error, Result, StepList, Tool, app::Cli, error::Exit, lookup, steps::manifest::Manifest,
+};
 use kspec::{
     Cluster,
     state::{App, Apps, Artifacts, Cni, ControlPlaneState},

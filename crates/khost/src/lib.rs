@@ -15,6 +15,7 @@
 //! | [`http`] | ask an HTTPS health endpoint |
 //! | [`journal`] | remember how things were, and put them back |
 //! | [`kubectl`] | talk to the API server |
+//! | [`lookup`] | ask a DNS server |
 //! | [`report`] | tell people and programs what happens |
 //! | [`pods`] | say why pods do not run |
 //! | [`steps`] | want something of the machine |
@@ -34,6 +35,7 @@ pub mod http;
 pub mod journal;
 pub mod kubectl;
 mod lock;
+pub mod lookup;
 mod original;
 pub mod pods;
 pub mod report;
