@@ -101,6 +101,10 @@ fn a_node_lives_and_dies_and_lives_again() {
             "the second `{phase} apply` did something:\n{said}"
         );
     }
+    let said = Lab::node_must("kprep dns");
+    assert!(said.contains("nothing to do"), "the second `kprep dns` did something:\n{said}");
+    Lab::node_must("grep -m1 nameserver /etc/resolv.conf | grep -w 10.233.0.3");
+    Lab::node_must("getent ahosts kubernetes.default.svc.cluster.local");
     assert_eq!(
         (Lab::node_must(STATE), Lab::node_must(starts)),
         before,

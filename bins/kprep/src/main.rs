@@ -8,6 +8,7 @@
 mod accounts;
 mod checks;
 mod directories;
+mod dns;
 mod facts;
 mod hosts;
 mod init;
@@ -67,6 +68,12 @@ enum Verb {
     ///
     /// Without a cluster.toml, for the cluster that `kprep init` would describe.
     Facts,
+    /// Put the cluster's DNS first in this machine's name lookups, once it answers
+    ///
+    /// Comes after `kapps apply`. A cluster DNS that does not answer, or cannot look up outside
+    /// names that the machine can, is refused; one that does not serve once it is first is taken
+    /// out again. Pods are not touched: they never go by the machine's own list.
+    Dns(dns::Request),
 }
 
 fn main() -> std::process::ExitCode {
@@ -81,6 +88,7 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
             init::run(&tool, cli.common.node.as_deref(), stdout).map(|()| Exit::Done)
         }
         Verb::Validate => Ok(validate::run(&tool)),
+        Verb::Dns(request) => dns::run(&tool, request),
         Verb::Facts => print_facts(&tool, cli.common.node.as_deref()).map(|()| Exit::Done),
     }
 }

@@ -271,7 +271,7 @@ fn something_in_the_way_is_named_and_stays() {
 fn an_ordinary_user_is_told_to_be_root() {
     let tree = tree("");
     let config = tree.path(CONFIG);
-    for verb in [&["apply"][..], &["reset", "--yes"]] {
+    for verb in [&["apply"][..], &["reset", "--yes"], &["dns"], &["dns", "--undo"]] {
         let assert = tree.bare().args(verb).arg("--config").arg(&config).assert().code(2);
         let (_, stderr) = spoken(&assert);
         assert!(stderr.contains("error[not-root]"), "{stderr}");
@@ -429,6 +429,8 @@ fn help_tells_what_it_is_for() {
       validate  List everything wrong with cluster.toml and with this machine;
                 changes nothing
       facts     Print what facts.json would say of this machine, as JSON
+      dns       Put the cluster's DNS first in this machine's name lookups, once it
+                answers
       help      Print this message or the help of the given subcommand(s)
 
     Options:

@@ -123,11 +123,11 @@ fn found(packet: &Packet<'_>, name: &str, kind: TYPE) -> Vec<IpAddr> {
         let of = packet.answers.iter().filter(|record| same(&record.name, &name));
         let addresses: Vec<_> =
             of.clone().filter_map(|record| address(&record.rdata, kind)).collect();
-        let alias = of.filter_map(|record| match &record.rdata {
+        let mut alias = of.filter_map(|record| match &record.rdata {
             RData::CNAME(alias) => Some(alias.0.to_string()),
             _ => None,
         });
-        match (addresses.is_empty(), alias.last()) {
+        match (addresses.is_empty(), alias.next()) {
             (true, Some(alias)) => name = alias,
             _ => return addresses,
         }
@@ -157,7 +157,7 @@ mod tests {
 
     use proptest::prelude::*;
     use simple_dns::{
-        CLASS, Name, Packet, PacketFlag, RCODE, ResourceRecord, TYPE,
+        CLASS, Name, Packet, RCODE, ResourceRecord, TYPE,
         rdata::{A, AAAA, CNAME, RData},
     };
 
