@@ -108,7 +108,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     }
     accounts::kube(&mut steps);
     if !facts::swap_stays(&cluster, facts.container) {
-        swap::off(&mut steps, host);
+        swap::off(&mut steps, host)?;
     }
     if cluster.host.manage_hostname {
         steps.add(File::new("/etc/hostname").text(format!("{}\n", node.name)));

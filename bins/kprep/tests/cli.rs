@@ -168,6 +168,31 @@ fn what_is_not_to_be_managed_is_left_alone() {
 }
 
 #[test]
+fn swap_is_off_wherever_it_comes_from() {
+    let tree = tree("");
+    let mine = "[Swap]\nWhat=/swapfile\n";
+    tree.write("/etc/systemd/system/swapfile.swap", mine);
+    tree.write("/usr/lib/systemd/system/dev-sdb.swap", "[Swap]\nWhat=/dev/sdb\n");
+    // As systemd-gpt-auto-generator makes one, and as fstab's generator does.
+    tree.write("/run/systemd/generator.late/dev-sda3.swap", "[Swap]\nWhat=/dev/sda3\n");
+    tree.write("/run/systemd/generator/dev-sda2.swap", "[Swap]\nWhat=/dev/sda2\n");
+    tree.write("/usr/lib/systemd/zram-generator.conf", "[zram0]\n");
+    tree.write("/usr/lib/systemd/zram-generator.conf.d/10-more.conf", "[zram1]\n");
+    tree.lives_through_its_phase(|| {
+        let applied = tree.listing();
+        for unit in ["swapfile.swap", "dev-sdb.swap", "dev-sda3.swap", "swap.target"] {
+            let masked = format!("etc/systemd/system/{unit} 120777 /dev/null\n");
+            assert!(applied.contains(&masked), "{unit} can be started:\n{applied}");
+        }
+        assert!(!applied.contains("system/dev-sda2.swap"), "it went with its line in fstab");
+        for hidden in ["zram-generator.conf", "zram-generator.conf.d/10-more.conf"] {
+            assert_eq!(tree.read(&format!("/etc/systemd/{hidden}")), "");
+        }
+    });
+    assert_eq!(tree.read("/etc/systemd/system/swapfile.swap"), mine);
+}
+
+#[test]
 fn reset_takes_out_its_lines_and_leaves_those_of_others() {
     let tree = tree("");
     tree.run(&["apply"], 0);

@@ -225,17 +225,6 @@ fn a_link_to_an_unknown_keeper_is_refused() {
     tree.refuses_phase(1, "resolver-unknown", "put a file at `/etc/resolv.conf`, or set manage");
 }
 
-#[test]
-fn words_that_mean_something_else_in_a_file_are_refused() {
-    for (setting, hint) in [
-        ("search-domains = [\"corp; reboot\"]", "correct `search-domains` in [host.resolver]"),
-        ("options = [\"ndots:2\\nnameserver 192.0.2.1\"]", "correct `options` in [host.resolver]"),
-    ] {
-        let tree = tree(&format!("[host.resolver]\n{setting}\n"), "nameserver 192.0.2.53\n");
-        tree.refuses_phase(2, "resolver-invalid", hint);
-    }
-}
-
 /// The life of `kprep dns`: after apply, once more, with an apply after it, and back.
 fn lives_through_dns(tree: &Tree, is_first: impl Fn() -> bool) {
     tree.refuses(&["dns"], 2, "input-missing", "run `kprep apply`");

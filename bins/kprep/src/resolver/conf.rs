@@ -22,7 +22,9 @@ impl ResolvConf {
             match words.next() {
                 Some("nameserver") => conf.servers.extend(words.next().and_then(address)),
                 Some("search" | "domain") => conf.searches = names(words),
-                Some("options") => conf.options.extend(words.map(str::to_owned)),
+                Some("options") => {
+                    conf.options.extend(words.filter(|word| is_option(word)).map(str::to_owned));
+                }
                 _ => {}
             }
         }
@@ -65,13 +67,13 @@ fn names<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
 }
 
 /// Whether `word` is a domain and nothing that means something else in some file.
-pub(crate) fn is_name(word: &str) -> bool {
+fn is_name(word: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !word.is_empty() && word.len() <= 253 && word.chars().all(fits)
 }
 
 /// Whether `word` is an option, likewise.
-pub(crate) fn is_option(word: &str) -> bool {
+fn is_option(word: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_:".contains(c);
     !word.is_empty() && word.chars().all(fits)
 }
@@ -107,7 +109,7 @@ mod tests {
     fn only_what_is_valid_counts() {
         let text = "# nameserver 192.0.2.9\nnameserver 192.0.2.1\nnameserver  fe80::1%eth0\n\
                     nameserver somewhere\nnameserver\nnameserver 192.0.2.1\ndomain old.example\n\
-                    search example.com. $(reboot) corp\noptions edns0 ndots:1\noptions edns0\n";
+                    search example.com. $(reboot) corp\noptions edns0 ndots:1 $(reboot)\noptions edns0\n";
         let conf = ResolvConf::parse(text);
         let servers: Vec<_> = conf.servers.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["192.0.2.1", "fe80::1"]);

@@ -15,7 +15,7 @@ pub(crate) mod upstream;
 
 use std::net::IpAddr;
 
-use khost::{Error, Host, Result, StepList, fs, steps::file::File};
+use khost::{Host, Result, StepList, fs, steps::file::File};
 use kspec::{
     Cluster,
     state::{Facts, Resolver},
@@ -61,7 +61,6 @@ pub(crate) fn set(
     if !cluster.host.resolver.manage {
         return network_manager::set(steps, host, cluster, None);
     }
-    sound(cluster)?;
     let upstream = Upstream::of(host, cluster, facts.resolver)?;
     steps.add(File::new(upstream::PATH).text(upstream.render(cluster)));
     let told = Told {
@@ -94,19 +93,4 @@ pub(crate) fn searches(cluster: &Cluster) -> Vec<String> {
     let domain = &cluster.kubernetes.dns_domain;
     let clusters = [format!("default.svc.{domain}"), format!("svc.{domain}")];
     conf::unique(clusters.into_iter().chain(cluster.host.resolver.search_domains.clone()).collect())
-}
-
-/// Refuse what would say something else in one of the files it is written to.
-fn sound(cluster: &Cluster) -> Result<()> {
-    let resolver = &cluster.host.resolver;
-    let name = resolver.search_domains.iter().find(|name| !conf::is_name(name));
-    let option = resolver.options.iter().find(|option| !conf::is_option(option));
-    let (key, word) = match (name, option) {
-        (Some(word), _) => ("search-domains", word),
-        (None, Some(word)) => ("options", word),
-        (None, None) => return Ok(()),
-    };
-    let what = if key == "options" { "an option of resolv.conf(5)" } else { "a domain" };
-    Err(Error::input("resolver-invalid", format!("`{word}` in host.resolver.{key} is not {what}"))
-        .hint(format!("correct `{key}` in [host.resolver] of cluster.toml")))
 }

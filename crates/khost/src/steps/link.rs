@@ -12,12 +12,20 @@ use crate::{
 pub struct Link {
     path: PathBuf,
     target: PathBuf,
+    replaces: bool,
 }
 
 impl Link {
     /// A link at the host's absolute `path` that says `target`.
     pub fn new(path: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), target: target.into() }
+        Self { path: path.into(), target: target.into(), replaces: false }
+    }
+
+    /// The systemd unit `name` cannot be started, by hand, at boot or for another unit
+    /// (systemctl(1), `mask`), wherever its file is; one of the administrator gives way.
+    pub fn mask(name: &str) -> Self {
+        let path = Path::new(kspec::paths::UNIT_DIR).join(name);
+        Self { replaces: true, ..Self::new(path, "/dev/null") }
     }
 
     fn found(&self, real: &Path) -> Result<Option<PathBuf>> {
@@ -26,6 +34,7 @@ impl Link {
             Some(found) if found.is_symlink() => {
                 std::fs::read_link(real).map(Some).map_err(|error| Error::io("read", real, error))
             }
+            Some(found) if self.replaces && found.is_file() => Ok(None),
             Some(_) => {
                 let path = self.path.display();
                 Err(Error::host("not-a-link", format!("`{path}` is in the way"))
