@@ -3,7 +3,7 @@
 //! containerd is told the path of ours, so another does no harm to pods. But it comes with engines
 //! that use it, and whoever types `runc` may get the one or the other.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use khost::{
     Error, Host, Result, StepList, fs,
@@ -21,6 +21,7 @@ const PLACES: [&str; 2] = ["/usr/bin/runc", "/usr/sbin/runc"];
 /// # Errors
 /// `runc-foreign`, before anything is changed.
 pub(crate) fn give_way(steps: &mut StepList, inputs: &Inputs, host: &Host) -> Result<()> {
+    let mut packages = BTreeSet::new();
     for place in PLACES {
         if !fs::exists(&host.path(place)) {
             continue;
@@ -32,9 +33,12 @@ pub(crate) fn give_way(steps: &mut StepList, inputs: &Inputs, host: &Host) -> Re
             return Err(refused(place, package.as_deref()));
         }
         match package {
-            Some(name) => steps.add(PackagesOff::new(family, [name])),
+            Some(name) => drop(packages.insert(name)),
             None => steps.add(Absent::new(place)),
         }
+    }
+    if !packages.is_empty() {
+        steps.add(PackagesOff::new(inputs.facts.os.family, packages));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use khost::{
     Error, Host, Result, StepList, fs,
-    steps::{package_off, unit_off::UnitOff},
+    steps::{give_way::GiveWay, package_off},
     systemd,
 };
 use kspec::{paths::UNIT_DIR, state::Family};
@@ -77,7 +77,7 @@ pub(crate) fn give_way(steps: &mut StepList, inputs: &Inputs, host: &Host) -> Re
             .hint("drain the node, `kubeadm reset` it, and run again"));
     }
     if inputs.cluster.containerd.stop_other_engines {
-        steps.extend(found.iter().map(|engine| UnitOff::new(engine.unit).gives_way()));
+        steps.add(GiveWay::new(found.iter().map(|engine| engine.unit)));
         return Ok(());
     }
     let all: Vec<_> = found.iter().map(|engine| engine.told(inputs)).collect();

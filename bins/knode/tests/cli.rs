@@ -249,7 +249,7 @@ fn another_engine_is_refused_until_it_may_be_stopped() {
 
     describe(&tree, "[containerd]\nstop-other-engines = true\n");
     let (_, said) = tree.run(&["plan", "-v"], 3);
-    assert!(said.contains("not in a tree: others-unit:docker.service"), "{said}");
+    assert!(said.contains("not in a tree: give-way:docker.service,containerd.service"), "{said}");
 }
 
 #[test]

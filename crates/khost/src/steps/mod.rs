@@ -8,6 +8,7 @@ pub mod containers;
 pub mod deferred;
 pub mod directory;
 pub mod file;
+pub mod give_way;
 pub mod hostname;
 pub mod ini;
 pub mod lines;

@@ -7,28 +7,18 @@ use crate::{Change, Context, Result, Status, Step, Thing, systemd};
 #[derive(Debug, Clone)]
 pub struct UnitOff {
     name: String,
-    gives_way: bool,
 }
 
 impl UnitOff {
     /// The unit `name`, e.g. `fapolicyd.service`.
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), gives_way: false }
-    }
-
-    /// It gives way to a unit of ours, which may have the same name: what becomes of the one is
-    /// remembered apart from the other.
-    #[must_use]
-    pub fn gives_way(mut self) -> Self {
-        self.gives_way = true;
-        self
+        Self { name: name.into() }
     }
 }
 
 impl Step for UnitOff {
     fn id(&self) -> String {
-        let kind = if self.gives_way { "others-unit" } else { "unit" };
-        format!("{kind}:{}", self.name)
+        format!("unit:{}", self.name)
     }
 
     fn check(&self, _: &Context<'_>) -> Result<Status> {
@@ -43,8 +33,7 @@ impl Step for UnitOff {
     }
 
     fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
-        let name = self.name.clone();
-        Ok(vec![if self.gives_way { Thing::OthersUnit(name) } else { Thing::Unit(name) }])
+        Ok(vec![Thing::Unit(self.name.clone())])
     }
 
     fn apply(&self, _: &Context<'_>) -> Result<()> {
