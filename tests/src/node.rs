@@ -1,0 +1,79 @@
+//! A node of the lab with the built tools in it, for one test, and gone with it.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+    time::Instant,
+};
+
+/// `node1` of a lab of the test's own.
+#[derive(Debug)]
+pub struct Node {
+    lab: &'static str,
+}
+
+impl Node {
+    /// Boot it, of the flavour (`tests/lab/lab --help`), and install the tools. Panics with what
+    /// the lab says when that fails.
+    pub fn boot(lab: &'static str, flavour: &str) -> Self {
+        let node = Self { lab };
+        node.tests(&["lab", "down"]); // what an interrupted run left
+        for args in [&["lab", "up", "node1", "--flavour", flavour][..], &["install", "node1"]] {
+            let output = node.tests(args);
+            assert!(output.status.success(), "{args:?}:\n{}", said(&output));
+        }
+        node
+    }
+
+    /// A program of `tests/`, to its end.
+    fn tests(&self, args: &[&str]) -> Output {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new(root.join("lab").join(args[0]));
+        command.args(&args[1..]).env("LAB", self.lab).output().unwrap()
+    }
+
+    /// Run `script` in the node with bash: its exit code and everything it said.
+    pub fn run(&self, script: &str) -> (i32, String) {
+        let output = self.tests(&["lab", "exec", "node1", "--", "bash", "-c", script]);
+        (output.status.code().unwrap(), said(&output))
+    }
+
+    /// Run `script`, which must end with 0; what it said.
+    pub fn must(&self, script: &str) -> String {
+        let began = Instant::now();
+        let (code, said) = self.run(script);
+        assert_eq!(code, 0, "`{script}` in the node:\n{said}");
+        eprintln!("{:6.1} s  {}: {script}", began.elapsed().as_secs_f32(), self.lab);
+        said
+    }
+
+    /// Run `script`, which must end with `code` and say `text`.
+    pub fn ends(&self, script: &str, code: i32, text: &str) -> String {
+        let (found, said) = self.run(script);
+        assert_eq!(found, code, "`{script}` in the node:\n{said}");
+        assert!(said.contains(text), "`{script}` does not say `{text}`:\n{said}");
+        said
+    }
+
+    /// Put `toml` right below the first line of cluster.toml, above what stands there already.
+    pub fn describe(&self, toml: &str) {
+        let config = "/etc/k8steps/cluster.toml";
+        self.must(&format!("sed -i '/^schema/r /dev/stdin' {config} <<'END'\n{toml}\nEND"));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "the node's last warnings:\n{}",
+                self.run("journalctl --no-pager -n 40 -p warning").1
+            );
+        }
+        self.tests(&["lab", "down"]);
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
