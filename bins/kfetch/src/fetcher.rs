@@ -126,7 +126,15 @@ impl Fetcher {
         let lacking: Vec<_> =
             (0..all.len()).filter(|at| matches!(states[*at], State::Lacking(_))).collect();
         if self.sources.is_offline() {
-            return Err(not_here(lacking.iter().map(|at| all[*at].id())));
+            let mut missing = Vec::new();
+            for at in &lacking {
+                if !all[*at].is_here(&self.store)? {
+                    missing.push(all[*at].id());
+                }
+            }
+            if !missing.is_empty() {
+                return Err(not_here(&missing));
+            }
         }
         warn_of_tags(&lacking.iter().map(|at| all[*at]).collect::<Vec<_>>(), context.report);
 
@@ -191,13 +199,13 @@ impl Fetcher {
 }
 
 /// Everything that an offline machine lacks, at once.
-fn not_here(ids: impl Iterator<Item = String>) -> Error {
-    let names = ids.collect::<Vec<_>>().join(", ");
+fn not_here(ids: &[String]) -> Error {
+    let names = ids.join(", ");
     Error::input("offline-missing", format!("not in the store: {names}"))
-        .because("[download] offline = true: no connection is opened")
+        .because("--offline, or [download] offline = true: no connection is opened")
         .hint(
-            "run `kfetch apply` with the same artifacts.lock on a machine that has a network, \
-             and copy its /var/lib/k8steps/store and artifacts.json here",
+            "run `kfetch apply` and `kfetch bundle FILE` with the same artifacts.lock on a machine \
+             that has a network, and `kfetch load FILE` here",
         )
 }
 

@@ -24,12 +24,8 @@ pub(crate) fn look(store: &Store, image: &WantedImage) -> Result<Option<Change>>
         return Ok(Some(Change::new(format!("fetch image {} (not pinned)", image.text))));
     };
     let fetch = Change::new(format!("fetch image {} ({digest})", image.text));
-    let Some(bytes) = known_manifest(store, digest)? else { return Ok(Some(fetch)) };
-    let Ok(Document::Manifest(manifest)) = Document::parse(&bytes) else { return Ok(Some(fetch)) };
-    for blob in manifest.blobs() {
-        if store.size(blob.digest)? != Some(blob.size) {
-            return Ok(Some(fetch));
-        }
+    if !is_here(store, image)? {
+        return Ok(Some(fetch));
     }
     let named = Index::read(store)?.and_then(|index| index.named(&image.text).cloned());
     Ok(match named {
@@ -41,6 +37,19 @@ pub(crate) fn look(store: &Store, image: &WantedImage) -> Result<Option<Change>>
         )),
         None => Some(Change::new(format!("name image {} in the store", image.text))),
     })
+}
+
+/// Whether the store has the manifest and all that it names.
+pub(crate) fn is_here(store: &Store, image: &WantedImage) -> Result<bool> {
+    let Some(digest) = image.digest else { return Ok(false) };
+    let Some(bytes) = known_manifest(store, digest)? else { return Ok(false) };
+    let Ok(Document::Manifest(manifest)) = Document::parse(&bytes) else { return Ok(false) };
+    for blob in manifest.blobs() {
+        if store.size(blob.digest)? != Some(blob.size) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Let the store's index name the image.
@@ -155,7 +164,12 @@ fn layers(
 }
 
 /// Refuse an image that runs on another architecture: a tag may hold just one.
-fn is_for(store: &Store, image: &WantedImage, manifest: &Manifest, arch: Arch) -> Result<()> {
+pub(crate) fn is_for(
+    store: &Store,
+    image: &WantedImage,
+    manifest: &Manifest,
+    arch: Arch,
+) -> Result<()> {
     let config = fs::read(&store.blob(manifest.config.digest))?.unwrap_or_default();
     if architecture(&config).as_deref() == Some(arch.as_str()) {
         return Ok(());

@@ -77,9 +77,24 @@ impl Index {
     }
 
     pub(crate) fn write(&self, store: &Store) -> Result<()> {
+        layout::write(&store.path("index.json"), self.to_json()?.as_bytes())
+    }
+
+    /// The bytes of `index.json`.
+    pub(crate) fn to_json(&self) -> Result<String> {
         let json = serde_json::to_string_pretty(self)
             .map_err(|error| Error::host("store-failed", "cannot encode").because(error))?;
-        layout::write(&store.path("index.json"), (json + "\n").as_bytes())
+        Ok(json + "\n")
+    }
+
+    /// Keep only the entries with these names; says which have gone.
+    pub(crate) fn retain(&mut self, keeps: impl Fn(&str) -> bool) -> Vec<String> {
+        let (kept, gone) = std::mem::take(&mut self.manifests)
+            .into_iter()
+            .partition(|entry| entry.name().is_some_and(&keeps));
+        self.manifests = kept;
+        let gone: Vec<Descriptor> = gone;
+        gone.iter().map(|entry| entry.name().unwrap_or("without a name").to_owned()).collect()
     }
 
     /// The manifest that `reference` names.

@@ -12,7 +12,7 @@ use kspec::paths::STORE_DIR;
 use crate::{index::Index, store::Store};
 
 /// The whole of `oci-layout` (OCI image layout specification 1.0).
-const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// An image layout, empty at first. All of it is ours: reset removes the tree.
 #[derive(Debug)]

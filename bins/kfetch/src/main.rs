@@ -5,23 +5,28 @@
 
 mod archive;
 mod attempt;
+mod bundle;
 mod catalogue;
 mod download;
 mod fetcher;
+mod hashed;
 mod image;
 mod index;
 mod layout;
 mod list;
+mod load;
 mod lockfile;
 mod partial;
 mod pin;
 mod pool;
 mod progress;
+mod prune;
 mod record;
 mod reference;
 mod registry;
 mod source;
 mod store;
+mod unbundle;
 mod verb;
 mod verify;
 mod wanted;
@@ -68,6 +73,9 @@ fn run(cli: Cli<Verbs>) -> Result<Exit> {
     match verb {
         Verb::Phase(verb) => tool.run::<Verbs>(verb, ABOUT, |tool| steps(tool, sources(tool)?)),
         Verb::Lock { check } => pin::lock(&tool, &sources(&tool)?, *check),
+        Verb::Bundle { file } => bundle::bundle(&tool, file),
+        Verb::Load { file } => load::load(&tool, file),
+        Verb::Prune { yes } => prune::prune(&tool, *yes),
         Verb::Verify => verify::verify(&tool),
         Verb::List => list::list(&tool, &fetcher(&tool, sources(&tool)?)?),
     }

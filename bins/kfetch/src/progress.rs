@@ -29,6 +29,7 @@ pub(crate) struct Progress<'a> {
 #[derive(Debug)]
 pub(crate) struct Transfer<'a> {
     report: &'a Report,
+    words: [&'static str; 2],
     id: String,
     name: String,
     bar: Option<ProgressBar>,
@@ -47,6 +48,11 @@ impl<'a> Progress<'a> {
 
     /// `name`, of the step `id`, is about to be fetched.
     pub(crate) fn begin(&self, id: String, name: String) -> Transfer<'a> {
+        self.start(id, name, ["fetching", "fetched"])
+    }
+
+    /// `name` is about to be moved; `words` say what is being done, and what has been.
+    pub(crate) fn start(&self, id: String, name: String, words: [&'static str; 2]) -> Transfer<'a> {
         let bar = self.bars.as_ref().map(|bars| {
             let style = ProgressStyle::with_template(
                 "{prefix:24!} {wide_bar} {bytes:>11}/{total_bytes:11} {bytes_per_sec:>13} {eta:>4}",
@@ -59,8 +65,8 @@ impl<'a> Progress<'a> {
         let (first, last) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
         let told = Mutex::new(now);
         let transfer =
-            Transfer { report: self.report, id, name, bar, started: now, told, first, last };
-        transfer.tell(&format!("fetching {}", transfer.name));
+            Transfer { report: self.report, words, id, name, bar, started: now, told, first, last };
+        transfer.tell(&format!("{} {}", transfer.words[0], transfer.name));
         transfer
     }
 }
@@ -83,7 +89,8 @@ impl Transfer<'_> {
         if told.elapsed() >= LINE_EVERY {
             *told = Instant::now();
             let of = total.map(|total| format!(" of {}", HumanBytes(total))).unwrap_or_default();
-            self.tell(&format!("fetching {}: {}{of}", self.name, HumanBytes(position)));
+            let [doing, _] = self.words;
+            self.tell(&format!("{doing} {}: {}{of}", self.name, HumanBytes(position)));
         }
     }
 
@@ -95,7 +102,8 @@ impl Transfer<'_> {
         let first = self.first.load(Ordering::Relaxed);
         let came = self.last.load(Ordering::Relaxed).saturating_sub(first);
         let seconds = self.started.elapsed().as_secs_f64();
-        self.tell(&format!("fetched {} ({} in {seconds:.1} s)", self.name, HumanBytes(came)));
+        let (done, name) = (self.words[1], &self.name);
+        self.tell(&format!("{done} {name} ({} in {seconds:.1} s)", HumanBytes(came)));
     }
 
     fn tell(&self, text: &str) {

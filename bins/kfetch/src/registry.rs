@@ -39,7 +39,7 @@ const ACCEPTED: &[&str] = &[
 ];
 
 /// Longest document that is taken; registries take no larger manifest.
-const DOCUMENT_LIMIT: u64 = 4 << 20;
+pub(crate) const DOCUMENT_LIMIT: u64 = 4 << 20;
 
 /// The clients of one run, made when the first image is asked for.
 pub(crate) struct Registries {

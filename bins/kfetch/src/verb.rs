@@ -1,5 +1,7 @@
 //! The verbs of kfetch, and `--offline` on those that might ask somebody.
 
+use std::path::PathBuf;
+
 use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, Subcommand};
 
 /// What kfetch can do.
@@ -17,6 +19,22 @@ pub(crate) enum Verb {
     Verify,
     /// List what the lock names, and whether the store has it
     List,
+    /// Write everything the lock names into one file for a node; the same lock, the same bytes
+    Bundle {
+        /// The file; - is standard output
+        file: PathBuf,
+    },
+    /// Read a bundle into the store, and its lock where there is none
+    Load {
+        /// The file; - is standard input
+        file: PathBuf,
+    },
+    /// Remove what neither the lock nor artifacts.json names; asks first
+    Prune {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// A verb, and whether it may ask somebody.

@@ -56,6 +56,14 @@ impl What<'_> {
         }
     }
 
+    /// Whether all its bytes are in the store already, so that nobody need be asked for any.
+    pub(crate) fn is_here(&self, store: &Store) -> Result<bool> {
+        match self {
+            Self::File(file) => Ok(fs::digest(&store.blob(file.sha256))? == Some(file.sha256)),
+            Self::Image(image) => image::is_here(store, image),
+        }
+    }
+
     /// Have its bytes in the store.
     pub(crate) fn fetch(
         &self,

@@ -138,6 +138,25 @@ pub fn copy_hashed(from: &mut impl Read, to: &mut impl io::Write) -> io::Result<
     }
 }
 
+/// Replace `path` with what `fill` writes, or leave it as it is when that fails.
+pub fn write_with(
+    path: &Path,
+    attributes: Attributes,
+    fill: impl FnOnce(&mut File) -> Result<()>,
+) -> Result<()> {
+    let mut failed = None;
+    let written = replace(path, attributes, |file| {
+        fill(file).map_err(|error| {
+            failed = Some(error);
+            io::ErrorKind::Other.into()
+        })
+    });
+    match (failed, written) {
+        (Some(error), _) => Err(error),
+        (None, written) => written.map_err(|error| Error::io("write", path, error)),
+    }
+}
+
 fn replace(
     path: &Path,
     attributes: Attributes,

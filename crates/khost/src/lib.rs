@@ -15,6 +15,7 @@
 //! | [`http`] | ask an HTTPS health endpoint |
 //! | [`journal`] | remember how things were, and put them back |
 //! | [`kubectl`] | talk to the API server |
+//! | [`lock`] | be the only one of a phase at work |
 //! | [`lookup`] | ask a DNS server |
 //! | [`report`] | tell people and programs what happens |
 //! | [`pods`] | say why pods do not run |
@@ -34,7 +35,7 @@ mod host;
 pub mod http;
 pub mod journal;
 pub mod kubectl;
-mod lock;
+pub mod lock;
 pub mod lookup;
 mod original;
 pub mod pods;

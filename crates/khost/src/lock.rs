@@ -13,7 +13,7 @@ const LOCK_DIR: &str = "/run/k8steps";
 
 /// Held while a phase changes the machine.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     path: PathBuf,
     _file: File,
 }
@@ -23,7 +23,7 @@ impl Lock {
     ///
     /// # Errors
     /// When another process holds it; the error names its pid.
-    pub(crate) fn take(host: &Host, phase: &str) -> Result<Self> {
+    pub fn take(host: &Host, phase: &str) -> Result<Self> {
         let dir = host.path(LOCK_DIR);
         fs::make_dirs(&dir, 0o755)?;
         let path = dir.join(format!("{phase}.lock"));

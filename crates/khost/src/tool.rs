@@ -59,7 +59,8 @@ impl Tool {
             }
             Verb::Reset { yes } => {
                 self.needs_root("reset")?;
-                self.confirm(*yes)?;
+                let undo = engine::undo_list(&self.host, self.name)?;
+                self.confirm("reset", "undo", &undo, *yes)?;
                 engine::reset(self.name, &self.host, &self.report)
             }
             Verb::Completion { shell } => {
@@ -100,21 +101,23 @@ impl Tool {
         Ok(())
     }
 
-    fn confirm(&self, yes: bool) -> Result<()> {
-        let undo = engine::undo_list(&self.host, self.name)?;
-        if yes || undo.is_empty() {
+    /// Show what `verb` is about to do and ask whether to; `doing` is the word for it. `yes` is
+    /// the answer where nobody can be asked.
+    pub fn confirm(&self, verb: &str, doing: &str, lines: &[String], yes: bool) -> Result<()> {
+        if yes || lines.is_empty() {
             return Ok(());
         }
-        for line in &undo {
+        for line in lines {
             self.report.say(line);
         }
-        let refused = Error::input("not-confirmed", "reset was not confirmed, nothing was changed")
-            .hint(format!("run `{} reset --yes`", self.name));
+        let what = format!("{verb} was not confirmed, nothing was changed");
+        let refused =
+            Error::input("not-confirmed", what).hint(format!("run `{} {verb} --yes`", self.name));
         if !std::io::stdin().is_terminal() {
             return Err(refused);
         }
         let mut out = std::io::stderr().lock();
-        let _ = write!(out, "{}: undo these {}? [y/N] ", self.name, undo.len());
+        let _ = write!(out, "{}: {doing} these {}? [y/N] ", self.name, lines.len());
         let mut answer = String::new();
         let _ = std::io::stdin().read_line(&mut answer); // no answer is a no
         if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(refused) }

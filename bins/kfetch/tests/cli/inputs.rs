@@ -217,6 +217,10 @@ fn help() {
               the digests of images
       verify  Read everything in the store again; exits 1 when something is damaged
       list    List what the lock names, and whether the store has it
+      bundle  Write everything the lock names into one file for a node; the same
+              lock, the same bytes
+      load    Read a bundle into the store, and its lock where there is none
+      prune   Remove what neither the lock nor artifacts.json names; asks first
       help    Print this message or the help of the given subcommand(s)
 
     Options:

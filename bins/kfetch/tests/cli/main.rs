@@ -1,10 +1,13 @@
 //! kfetch as its user meets it: on a tree, as an ordinary user, with servers on this machine.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod beside;
+mod bundle;
 mod files;
 mod images;
 mod inputs;
 mod lock;
+mod prune;
 mod server;
 
 use std::{collections::BTreeSet, fmt::Write as _};
