@@ -17,6 +17,7 @@
 //! | [`kubectl`] | talk to the API server |
 //! | [`lock`] | be the only one of a phase at work |
 //! | [`lookup`] | ask a DNS server |
+//! | [`os`] | learn which distribution it is |
 //! | [`report`] | tell people and programs what happens |
 //! | [`pods`] | say why pods do not run |
 //! | [`steps`] | want something of the machine |
@@ -38,6 +39,7 @@ pub mod kubectl;
 pub mod lock;
 pub mod lookup;
 mod original;
+pub mod os;
 pub mod pods;
 pub mod report;
 mod step;

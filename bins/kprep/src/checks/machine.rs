@@ -7,7 +7,7 @@ use kspec::{Cluster, Node, Role, state::Facts};
 
 use super::Finding;
 use crate::{
-    facts::{self, resolver},
+    facts::resolver,
     resolver::{conf::ResolvConf, upstream::Upstream},
 };
 
@@ -16,7 +16,7 @@ const CONTROL_PLANE_MIB: u64 = 1500;
 const NODE_MIB: u64 = 1024;
 
 pub(super) fn operating_system(host: &Host) -> Result<Finding> {
-    let os = facts::operating_system(host)?;
+    let os = khost::os::operating_system(host)?;
     Ok(Finding::passed("os-unsupported", "the operating system is supported").seen(os.name))
 }
 

@@ -5,7 +5,6 @@
 //! facts say how the machine is after `apply`: swap that apply switches off is off, modules that
 //! it loads are there. So the first and the second run agree.
 
-mod os_release;
 mod proc;
 pub(crate) mod resolver;
 
@@ -13,12 +12,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use khost::{
     Cmd, Error, Host, Result, fs,
+    os::operating_system,
     steps::{module, swap},
 };
 use kspec::{
     Arch, Cluster, Node, SCHEMA,
     cluster::{Selinux, Swap},
-    state::{Capabilities, CgroupVersion, Facts, Family, Kernel, Limits, Os, SelinuxMode},
+    state::{Capabilities, CgroupVersion, Facts, Kernel, Limits, SelinuxMode},
 };
 use nix::sys::statvfs::{FsFlags, statvfs};
 
@@ -107,16 +107,6 @@ fn default_addresses() -> (Option<Ipv4Addr>, Option<Ipv6Addr>) {
 pub(crate) fn default_address() -> Option<IpAddr> {
     let (v4, v6) = default_addresses();
     v4.map(IpAddr::from).or(v6.map(IpAddr::from))
-}
-
-/// Which system it is.
-pub(crate) fn operating_system(host: &Host) -> Result<Os> {
-    let found = fs::read_text(&host.path("/etc/os-release"))?;
-    if found.is_none() && !host.is_live() {
-        let [id, version, name] = ["debian", "12", "Debian GNU/Linux 12"].map(Into::into);
-        return Ok(Os { id, version, name, family: Family::Debian });
-    }
-    os_release::parse(&found.unwrap_or_default())
 }
 
 fn arch() -> Result<Arch> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kspec::state::Family;
 
-use crate::{Change, Cmd, Context, Error, Host, Result, Status, Step, Thing, wait};
+use crate::{Change, Cmd, Context, Error, Host, Result, Status, Step, Thing, os, wait};
 
 /// How often an installation is tried, as kubespray does (`pkg_install_retries`).
 const ATTEMPTS: u32 = 4;
@@ -107,8 +107,7 @@ pub(crate) fn installed_by_dpkg() -> Result<Vec<String>> {
 
 /// Remove packages that were not there before.
 pub(crate) fn remove(host: &Host, names: &[String]) -> Result<()> {
-    let debian = crate::fs::exists(&host.path("/usr/bin/dpkg"));
-    let family = if debian { Family::Debian } else { Family::RedHat };
+    let family = os::operating_system(host)?.family;
     let wanted: Vec<_> = names.iter().map(String::as_str).collect();
     let missing = Packages::new(family, &wanted).missing()?;
     let present: Vec<_> = names.iter().filter(|name| !missing.contains(name)).collect();

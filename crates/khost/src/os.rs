@@ -1,13 +1,28 @@
 //! Which operating system: `/etc/os-release` (os-release(5)).
+//!
+//! The file decides, not the programs that are there: an rpm may be installed on Debian, and dpkg
+//! on Rocky.
 
-use khost::{Error, Result};
 use kspec::state::{Family, Os};
 
-/// Read the text of os-release.
+use crate::{Error, Host, Result, fs};
+
+/// Which system `host` is. A tree without an os-release counts as Debian 12.
 ///
 /// # Errors
-/// When neither `ID` nor `ID_LIKE` names a distribution these tools can manage.
-pub(crate) fn parse(text: &str) -> Result<Os> {
+/// When neither `ID` nor `ID_LIKE` names a distribution these tools can manage:
+/// `os-unsupported`.
+pub fn operating_system(host: &Host) -> Result<Os> {
+    let found = fs::read_text(&host.path("/etc/os-release"))?;
+    if found.is_none() && !host.is_live() {
+        let [id, version, name] = ["debian", "12", "Debian GNU/Linux 12"].map(Into::into);
+        return Ok(Os { id, version, name, family: Family::Debian });
+    }
+    parse(&found.unwrap_or_default())
+}
+
+/// Read the text of os-release.
+fn parse(text: &str) -> Result<Os> {
     let value = |key: &str| {
         let found = text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
         found.map(unquoted).unwrap_or_default()
