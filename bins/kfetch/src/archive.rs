@@ -1,22 +1,15 @@
 //! What is taken out of a downloaded `.tar.gz`, and how it stays known to be right.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::{self, BufReader},
+    collections::BTreeMap,
     path::{Component, Path},
 };
 
-use flate2::bufread::GzDecoder;
-use khost::{
-    Error, Result,
-    fs::{self, Attributes},
-};
+use khost::{Error, Result, fs};
 use kspec::{LockedFile, Sha256};
 use serde::{Deserialize, Serialize};
-use tar::{Archive, EntryType};
 
-use crate::{layout, store::Store};
+use crate::{extract::extract, layout, store::Store};
 
 /// `unpacked/HEX.json`: written last, so that its being there says that all the rest is.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +26,11 @@ pub(crate) struct Contents {
 pub(crate) fn contents(store: &Store, file: &LockedFile) -> Result<Option<Contents>> {
     let text = fs::read_text(&record(store, file))?;
     let contents: Option<Contents> = text.and_then(|text| serde_json::from_str(&text).ok());
-    Ok(contents.filter(|contents| contents.members == file.members))
+    Ok(contents.filter(|contents| {
+        let mut names = contents.files.keys().map(Path::new);
+        contents.members == file.members
+            && names.all(|name| name.file_name() == Some(name.as_os_str()))
+    }))
 }
 
 fn record(store: &Store, file: &LockedFile) -> std::path::PathBuf {
@@ -45,7 +42,7 @@ impl Contents {
     pub(crate) fn intact(&self, store: &Store, file: &LockedFile) -> Result<bool> {
         let dir = store.path("unpacked").join(file.sha256.hex());
         for (name, digest) in &self.files {
-            if fs::digest(&dir.join(name))? != Some(*digest) {
+            if store.digest(&dir.join(name))? != Some(*digest) {
                 return Ok(false);
             }
         }
@@ -86,6 +83,9 @@ pub(crate) fn unpack(store: &Store, file: &LockedFile) -> Result<()> {
     fs::remove(&record(store, file))?;
     fs::remove_tree(&dir)?;
     fs::rename(&aside, &dir)?;
+    for (name, digest) in &files {
+        store.learned(&dir.join(name), *digest)?;
+    }
     let size = store.size(file.sha256)?.unwrap_or_default();
     let contents = Contents { size, members: file.members.clone(), files };
     let json = serde_json::to_string_pretty(&contents)
@@ -93,75 +93,13 @@ pub(crate) fn unpack(store: &Store, file: &LockedFile) -> Result<()> {
     layout::write(&record(store, file), (json + "\n").as_bytes())
 }
 
-fn extract(blob: &Path, file: &LockedFile, into: &Path) -> Result<BTreeMap<String, Sha256>> {
-    let unreadable = |error: io::Error| {
-        Error::input("archive-unreadable", format!("`{}` is not a .tar.gz archive", file.url))
-            .because(error)
-            .hint(format!("correct `format` of `{}` in artifacts.lock", file.name))
-    };
-    let source = File::open(blob).map_err(|error| Error::io("read", blob, error))?;
-    let mut archive = Archive::new(GzDecoder::new(BufReader::with_capacity(1 << 16, source)));
-    let mut files = BTreeMap::new();
-    let mut met = BTreeSet::new();
-    for entry in archive.entries().map_err(unreadable)? {
-        let mut entry = entry.map_err(unreadable)?;
-        let path = entry.path().map_err(unreadable)?.into_owned();
-        if !is_inside(&path) {
-            return Err(Error::host(
-                "archive-unsafe",
-                format!("`{}` has the member `{}`", file.url, path.display()),
-            )
-            .because("it would lie outside the directory it is unpacked to")
-            .hint("do not use this archive; report it to those who publish it"));
-        }
-        if !matches!(entry.header().entry_type(), EntryType::Regular | EntryType::Continuous) {
-            continue;
-        }
-        let Some(pattern) = file.members.iter().find(|pattern| matches(pattern, &path)) else {
-            continue;
-        };
-        met.insert(pattern.clone());
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let digest = place(&mut entry, &into.join(&name))
-            .map_err(|error| Error::io("write", &into.join(&name), error))?;
-        if files.insert(name.clone(), digest).is_some() {
-            return Err(Error::input(
-                "member-twice",
-                format!("two members of `{}` are called `{name}`", file.url),
-            )
-            .hint(format!("name only one of them in `members` of `{}`", file.name)));
-        }
-    }
-    match file.members.iter().find(|pattern| !met.contains(*pattern)) {
-        None => Ok(files),
-        Some(lacking) => Err(Error::input(
-            "member-missing",
-            format!("`{}` has no member `{lacking}`", file.url),
-        )
-        .hint(format!(
-            "correct `members` of `{}` in artifacts.lock; `tar -tzf {}` lists what there is",
-            file.name,
-            blob.display()
-        ))),
-    }
-}
-
-/// Write one member to `path`, 0755, durably.
-fn place(from: &mut impl io::Read, path: &Path) -> io::Result<Sha256> {
-    let mut to = File::create(path)?;
-    let digest = fs::copy_hashed(from, &mut to)?;
-    fs::set(path, Attributes { mode: 0o755, owner: None }).map_err(io::Error::other)?;
-    to.sync_all()?;
-    Ok(digest)
-}
-
 /// Whether a path stays below where it begins.
-fn is_inside(path: &Path) -> bool {
+pub(crate) fn is_inside(path: &Path) -> bool {
     path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 /// Whether `pattern` means `path`; a leading `./` says nothing in either.
-fn matches(pattern: &str, path: &Path) -> bool {
+pub(crate) fn matches(pattern: &str, path: &Path) -> bool {
     let path = path.strip_prefix(".").unwrap_or(path);
     let pattern = pattern.strip_prefix("./").unwrap_or(pattern);
     match pattern.strip_suffix('*') {

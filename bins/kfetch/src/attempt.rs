@@ -17,6 +17,14 @@ use crate::download::{Address, Downloads};
 pub(crate) enum Failure {
     /// Asking again may help.
     Passing(String),
+    /// Asking again may help, but not before so long.
+    Busy(String, Duration),
+    /// Asking for the rest may help.
+    BrokeOff {
+        why: String,
+        /// Bytes that came before.
+        brought: u64,
+    },
     /// Only another address can help.
     Lasting(String),
     /// The bytes are not the right ones.
@@ -24,6 +32,12 @@ pub(crate) enum Failure {
     /// Nothing helps: the cause is on this machine.
     Here(Error),
 }
+
+/// An attempt that brought so many bytes does not count: whoever sends them will get there.
+const PROGRESS: u64 = 1 << 20;
+
+/// Who asks for more patience is asked again only when there is nobody else.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
@@ -42,12 +56,14 @@ impl Downloads<'_> {
         get: impl Fn(&Address<'_>) -> Result<T, Failure>,
     ) -> Result<T> {
         let (mut trail, mut wrong) = (Vec::new(), None);
-        for address in self.answering_first(addresses) {
-            let url = &address.url;
+        let addresses = self.answering_first(addresses);
+        for (at, address) in addresses.iter().enumerate() {
+            let (url, is_last) = (&address.url, at + 1 == addresses.len());
             let mut attempt = 1;
             let why = loop {
                 self.go_on()?;
-                match get(address) {
+                let mut asked_for = Duration::ZERO;
+                let why = match get(address) {
                     Ok(got) => return Ok(got),
                     Err(Failure::Here(error)) => return Err(error),
                     Err(Failure::Lasting(why)) => break why,
@@ -55,13 +71,22 @@ impl Downloads<'_> {
                         wrong.get_or_insert((url.clone(), found));
                         break format!("wrong digest {found}");
                     }
-                    Err(Failure::Passing(why)) if attempt >= self.attempts => {
-                        self.silent().insert(origin(url).to_owned());
-                        break why;
+                    Err(Failure::Passing(why)) => why,
+                    Err(Failure::Busy(why, wait)) => {
+                        asked_for = wait;
+                        why
                     }
-                    Err(Failure::Passing(why)) => tracing::debug!(url, attempt, why, "once more"),
+                    Err(Failure::BrokeOff { why, brought }) => {
+                        attempt = if brought >= PROGRESS { 0 } else { attempt };
+                        why
+                    }
+                };
+                if attempt >= self.attempts || (asked_for > PATIENCE && !is_last) {
+                    self.silent().insert(origin(url).to_owned());
+                    break why;
                 }
-                self.pause(attempt)?;
+                tracing::debug!(url, attempt, why, "once more");
+                self.pause(attempt, asked_for)?;
                 attempt += 1;
             };
             tracing::debug!(url, why, "gave nothing");
@@ -81,17 +106,22 @@ impl Downloads<'_> {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Between two attempts: longer each time, and never the same for all.
-    fn pause(&self, attempt: u8) -> Result<()> {
-        let base = 300_u64 << u32::from(attempt.min(6) - 1);
-        let chance = RandomState::new().build_hasher().finish() % base;
-        let until = Instant::now() + Duration::from_millis(base + chance / 2);
+    /// Between two attempts.
+    fn pause(&self, attempt: u8, asked_for: Duration) -> Result<()> {
+        let pause = back_off(attempt, RandomState::new().build_hasher().finish());
+        let until = Instant::now() + pause.max(asked_for.min(self.stall));
         while Instant::now() < until {
             self.go_on()?;
             wait::nap(Duration::from_millis(50));
         }
         Ok(())
     }
+}
+
+/// Longer each time, and by `chance` never the same for all: 0.3 s to 14.4 s.
+fn back_off(attempt: u8, chance: u64) -> Duration {
+    let base = 300_u64 << u32::from(attempt.clamp(1, 6) - 1);
+    Duration::from_millis(base + chance % base / 2)
 }
 
 /// Scheme and host of an address.
@@ -131,6 +161,17 @@ fn none_gave(
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn pauses_grow_and_differ_and_end() {
+        let pause = |attempt, chance| super::back_off(attempt, chance).as_millis();
+        assert_eq!(
+            [1, 2, 3, 4, 5, 6].map(|attempt| pause(attempt, 0)),
+            [300, 600, 1200, 2400, 4800, 9600]
+        );
+        assert_eq!((pause(1, 298), pause(1, 299), pause(1, 300)), (449, 449, 300));
+        assert_eq!((pause(6, 9599), pause(u8::MAX, 9599), pause(0, 0)), (14399, 14399, 300));
+    }
+
     #[test]
     fn origins() {
         assert_eq!(super::origin("http://h:1/a/b"), "http://h:1");

@@ -1,31 +1,30 @@
 //! One blob from one address: resumed, timed, and hashed as it streams by.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeSet,
     io::{self, Read},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use khost::{Error, Result};
-use kspec::Sha256;
+use kspec::{LockedFile, Sha256};
 use oci_client::Reference;
-use reqwest::{
-    StatusCode,
-    blocking::{Client, Response},
-    header::{CONTENT_RANGE, RANGE},
-};
+use reqwest::{StatusCode, blocking::Client};
 
 use crate::{
     attempt::Failure,
+    elf,
+    pace::{FLOOR, Pace},
     partial::Partial,
     registry::{Registries, Repository},
     source::Sources,
     store::Store,
+    web,
 };
 
 /// The code of the error of those who were told to stop because another failed.
@@ -33,6 +32,10 @@ pub(crate) const STOPPED: &str = "stopped";
 
 /// How long a connection may take: a host that drops packets is not worth waiting for.
 pub(crate) const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// More than any artifact has, for those whose size nobody tells: an answer without an end must not
+/// fill the disk.
+const LARGEST: u64 = 4 << 30;
 
 pub(crate) const USER_AGENT: &str = concat!("kfetch/", env!("CARGO_PKG_VERSION"));
 
@@ -42,6 +45,7 @@ pub(crate) struct Downloads<'a> {
     client: Client,
     pub(crate) registries: Registries,
     pub(crate) attempts: u8,
+    pub(crate) stall: Duration,
     pub(crate) silent: Mutex<BTreeSet<String>>,
     stop: AtomicBool,
 }
@@ -60,6 +64,18 @@ pub(crate) enum Source<'a> {
     Manifest(&'a Repository<'a>, Reference),
     /// A registry, for the blob with this digest.
     Blob(&'a Repository<'a>, String),
+}
+
+/// A blob that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blob<'a> {
+    /// What people call it.
+    pub(crate) what: &'a str,
+    pub(crate) digest: Sha256,
+    /// How many bytes it has, where that is known beforehand.
+    pub(crate) size: Option<u64>,
+    /// The file of the lock that it is the program of.
+    pub(crate) program: Option<&'a LockedFile>,
 }
 
 /// Bytes that come.
@@ -82,6 +98,7 @@ impl<'a> Downloads<'a> {
                 .cloned()
                 .fold(builder, reqwest::blocking::ClientBuilder::proxy)
                 .user_agent(USER_AGENT)
+                .redirect(web::redirects())
                 .timeout(stall) // of each read, not of the whole
                 .connect_timeout(stall.min(CONNECT_LIMIT))
         };
@@ -94,6 +111,7 @@ impl<'a> Downloads<'a> {
             client,
             registries: Registries::new(stall, sources.proxies.clone())?,
             attempts: sources.attempts(),
+            stall,
             silent: Mutex::default(),
             stop: AtomicBool::new(false),
         })
@@ -112,44 +130,62 @@ impl<'a> Downloads<'a> {
         Ok(())
     }
 
-    /// Have the blob `digest`, which is `what` to people, in the store. `at` hears how many bytes
-    /// there are, and of how many.
+    /// Have `blob` in the store. `at` hears how many bytes there are, and of how many.
     pub(crate) fn blob(
         &self,
-        what: &str,
-        digest: Sha256,
+        blob: Blob<'_>,
         addresses: &[Address<'_>],
         at: &dyn Fn(u64, Option<u64>),
     ) -> Result<()> {
-        let Some(claim) = self.store.claim(digest) else { return Ok(()) };
-        self.ask(what, Some(digest), addresses, |address| self.transfer(digest, address, at))?;
+        let Some(claim) = self.store.claim(blob.digest) else { return Ok(()) };
+        let partial = RefCell::new(Partial::open(self.store, blob.digest)?);
+        let came = self.ask(blob.what, Some(blob.digest), addresses, |address| {
+            self.transfer(blob, address, &mut partial.borrow_mut(), at)
+        });
+        let partial = partial.into_inner();
+        let came = came.and_then(|()| match blob.program {
+            Some(file) => elf::check(&partial.path, file),
+            None => Ok(()),
+        });
+        match came {
+            Ok(()) => partial.keep(self.store, blob.digest)?,
+            Err(error) => {
+                partial.leave()?;
+                return Err(error);
+            }
+        }
         claim.fetched();
         Ok(())
     }
 
     fn transfer(
         &self,
-        digest: Sha256,
+        blob: Blob<'_>,
         address: &Address<'_>,
+        partial: &mut Partial,
         at: &dyn Fn(u64, Option<u64>),
     ) -> Result<(), Failure> {
-        let mut partial = Partial::open(self.store, digest)?;
+        let complete = partial.length > 0 && partial.digest() == blob.digest;
+        if !complete && blob.size.is_some_and(|size| partial.length >= size) {
+            partial.start_over()?; // there is nothing to go on with
+        }
         let mut resumed = partial.length > 0;
-        if !resumed || partial.digest() != digest {
+        if !complete {
             let answer = self.send(address, partial.length)?;
             resumed = answer.resumed;
             if !resumed {
                 partial.start_over()?; // all of it comes, whatever was asked for
             }
-            self.receive(answer, &mut partial, at)?;
+            self.receive(blob, answer, partial, at)?;
         }
         let found = partial.digest();
-        if found == digest {
-            return Ok(partial.keep(self.store, digest)?);
+        if found == blob.digest {
+            return Ok(());
         }
-        partial.discard()?;
+        partial.start_over()?;
         if resumed {
-            return self.transfer(digest, address, at); // what was kept did not fit: all of it, then
+            // What was kept did not fit: all of it, then.
+            return self.transfer(blob, address, partial, at);
         }
         Err(Failure::Wrong(found))
     }
@@ -161,64 +197,65 @@ impl<'a> Downloads<'a> {
         offset: u64,
     ) -> Result<Answer<'b>, Failure> {
         match &address.source {
-            Source::Web => self.get(&address.url, offset),
+            Source::Web => web::get(&self.client, &address.url, offset),
             Source::Manifest(repository, image) => repository.pull_manifest(image),
             Source::Blob(repository, digest) => repository.pull_blob(digest, offset),
         }
     }
 
-    fn get(&self, url: &str, offset: u64) -> Result<Answer<'_>, Failure> {
-        let mut request = self.client.get(url);
-        if offset > 0 {
-            request = request.header(RANGE, format!("bytes={offset}-"));
-        }
-        let response = request.send().map_err(|error| Failure::Passing(reason(&error)))?;
-        let resumed = match response.status() {
-            StatusCode::OK => false,
-            StatusCode::PARTIAL_CONTENT if begins_at(&response, offset) => true,
-            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => {
-                return self.get(url, 0); // it cannot go on where it stopped
-            }
-            status => return Err(refusal(status)),
-        };
-        Ok(Answer { resumed, rest: response.content_length(), body: Box::new(response) })
-    }
-
     fn receive(
         &self,
+        blob: Blob<'_>,
         mut answer: Answer<'_>,
         partial: &mut Partial,
         at: &dyn Fn(u64, Option<u64>),
     ) -> Result<(), Failure> {
-        let total = answer.rest.map(|rest| partial.length + rest);
+        let before = partial.length;
+        let promised = answer.rest.map(|rest| before.saturating_add(rest));
+        let most = blob.size.unwrap_or(LARGEST);
+        match promised {
+            Some(promised) if promised > most || (before == 0 && Some(promised) < blob.size) => {
+                return Err(Failure::Lasting(format!("it has {promised} bytes, not {most}")));
+            }
+            _ => {}
+        }
+        let total = blob.size.or(promised); // a part may be less than all that is lacking
+        let mut pace = Pace::new(self.stall);
         let mut buffer = vec![0; 1 << 16];
         loop {
             self.go_on()?;
             at(partial.length, total);
+            let asked = Instant::now();
+            let (had, brought) = (partial.length, partial.length - before);
+            let broke_off = |why: String| {
+                let why = format!("broke off after {had} bytes: {why}");
+                Err(Failure::BrokeOff { why, brought })
+            };
             let length = match answer.body.read(&mut buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    let (had, why) = (partial.length, reason(&error));
-                    return Err(Failure::Passing(format!("broke off after {had} bytes: {why}")));
-                }
+                Err(error) => return broke_off(reason(&error)),
             };
-            if length == 0 {
-                return Ok(());
+            match total {
+                _ if length > 0 => {}
+                Some(total) if had < total => return broke_off(format!("{total} were promised")),
+                _ => return Ok(()),
+            }
+            if had + length as u64 > most {
+                partial.start_over()?;
+                return Err(Failure::Lasting(format!("it sends more than {most} bytes")));
             }
             partial.append(&buffer[..length])?;
+            if pace.is_too_slow(length, asked.elapsed()) {
+                return broke_off(format!("less than {FLOOR} bytes a second come"));
+            }
         }
     }
 }
 
-fn begins_at(response: &Response, offset: u64) -> bool {
-    let range = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
-    range.is_some_and(|range| range.starts_with(&format!("bytes {offset}-")))
-}
-
 /// What a status that brings no bytes means for the next attempt.
 pub(crate) fn refusal(status: StatusCode) -> Failure {
-    if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
+    if web::is_passing(status) {
         return Failure::Passing(format!("HTTP {status}"));
     }
     Failure::Lasting(format!("HTTP {status}"))

@@ -5,7 +5,8 @@ use kspec::{Arch, Sha256};
 use serde::Deserialize;
 
 use crate::{
-    download::{Address, Downloads, Sum},
+    attempt::Failure,
+    download::{Address, Blob, Downloads, Source, Sum},
     index::{Descriptor, Document, Index, Manifest},
     layout,
     progress::Transfer,
@@ -110,28 +111,48 @@ fn manifest(
     if let Some(digest) = image.digest {
         return match known_manifest(downloads.store, digest)? {
             Some(bytes) => Ok(bytes),
-            None => ask(downloads, repositories, image, Some(digest)),
+            None => ask(downloads, repositories, image, digest),
         };
     }
-    let found = ask(downloads, repositories, image, None)?;
-    match document(image, &found)? {
-        Document::Manifest(_) => Ok(found),
+    tagged(downloads, repositories, image, |repository, found, bytes| match found {
+        Document::Manifest(_) => Ok(bytes),
         Document::Index(index) => {
-            let entry = index.for_arch(arch).ok_or_else(|| not_for(image, arch))?;
-            ask(downloads, repositories, image, Some(entry.digest))
+            let lacking = || Failure::Lasting(format!("it has no image for {arch}"));
+            let entry = index.for_arch(arch).ok_or_else(lacking)?;
+            let (address, digest) = (repository.manifest(Some(entry.digest)), entry.digest);
+            registry::document(downloads, &address, Some(digest))
         }
-    }
+    })
+}
+
+/// What `take` makes of what the tag means at the first host where that is of any use: nobody can
+/// tell by a digest whether it is right.
+fn tagged<T>(
+    downloads: &Downloads<'_>,
+    repositories: &[Repository<'_>],
+    image: &WantedImage,
+    take: impl Fn(&Repository<'_>, Document, Vec<u8>) -> Result<T, Failure>,
+) -> Result<T> {
+    let addresses: Vec<_> = repositories.iter().map(|from| from.manifest(None)).collect();
+    downloads.ask(&format!("image {}", image.text), None, &addresses, |address| {
+        let bytes = registry::document(downloads, address, None)?;
+        let found = Document::parse(&bytes).map_err(Failure::Lasting)?;
+        match &address.source {
+            Source::Manifest(repository, _) => take(repository, found, bytes),
+            _ => unreachable!("only manifests are asked for"),
+        }
+    })
 }
 
 fn ask(
     downloads: &Downloads<'_>,
     repositories: &[Repository<'_>],
     image: &WantedImage,
-    digest: Option<Sha256>,
+    digest: Sha256,
 ) -> Result<Vec<u8>> {
-    let addresses: Vec<_> = repositories.iter().map(|from| from.manifest(digest)).collect();
-    let get = |address: &Address<'_>| registry::document(downloads, address, digest);
-    downloads.ask(&format!("image {}", image.text), digest, &addresses, get)
+    let addresses: Vec<_> = repositories.iter().map(|from| from.manifest(Some(digest))).collect();
+    let get = |address: &Address<'_>| registry::document(downloads, address, Some(digest));
+    downloads.ask(&format!("image {}", image.text), Some(digest), &addresses, get)
 }
 
 fn layers(
@@ -150,14 +171,9 @@ fn layers(
     let (total, sum) = (missing.iter().map(|blob| blob.size).sum(), Sum::default());
     for blob in missing {
         let addresses: Vec<_> = repositories.iter().map(|from| from.blob(blob.digest)).collect();
-        downloads.blob(
-            &format!("a layer of {}", image.text),
-            blob.digest,
-            &addresses,
-            &|at, _| {
-                transfer.at(sum.at(at), Some(total));
-            },
-        )?;
+        let (what, digest, size) = (format!("a layer of {}", image.text), blob.digest, blob.size);
+        let wanted = Blob { what: &what, digest, size: Some(size), program: None };
+        downloads.blob(wanted, &addresses, &|at, _| transfer.at(sum.at(at), Some(total)))?;
         sum.complete(blob.size);
     }
     Ok(())
@@ -206,9 +222,10 @@ pub(crate) fn resolve(
     image: &WantedImage,
 ) -> Result<Vec<(Arch, Sha256)>> {
     let repositories = repositories(downloads, hosts, image)?;
-    let bytes = ask(downloads, &repositories, image, None)?;
+    let (found, bytes) =
+        tagged(downloads, &repositories, image, |_, found, bytes| Ok((found, bytes)))?;
     let archs = [Arch::Amd64, Arch::Arm64];
-    let manifest = match document(image, &bytes)? {
+    let manifest = match found {
         Document::Index(index) => {
             let entry = |arch| index.for_arch(arch).map(|entry| (arch, entry.digest));
             return Ok(archs.into_iter().filter_map(entry).collect());

@@ -15,9 +15,10 @@ use sha2::Digest as _;
 
 use crate::store::Store;
 
-/// The first bytes of a blob, and their hash so far.
+/// The first bytes of a blob, and their hash so far. What an earlier run left is read and hashed
+/// once; attempts that follow each other share it.
 pub(crate) struct Partial {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     file: File,
     hasher: sha2::Sha256,
     pub(crate) length: u64,
@@ -70,12 +71,15 @@ impl Partial {
 
     /// Make it the blob `digest`, which it is.
     pub(crate) fn keep(self, store: &Store, digest: Sha256) -> Result<()> {
+        let blob = store.blob(digest);
         fs::set(&self.path, Attributes { mode: 0o644, owner: None })?;
         self.file.sync_all().map_err(|error| self.failed(error))?;
-        fs::rename(&self.path, &store.blob(digest))
+        fs::rename(&self.path, &blob)?;
+        store.learned(&blob, digest)
     }
 
-    pub(crate) fn discard(self) -> Result<()> {
-        fs::remove(&self.path)
+    /// Leave it for a later run; nothing is left of one that is empty.
+    pub(crate) fn leave(self) -> Result<()> {
+        if self.length > 0 { Ok(()) } else { fs::remove(&self.path) }
     }
 }

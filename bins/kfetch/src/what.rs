@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use khost::{Change, Result, fs};
+use khost::{Change, Result};
 use kspec::{
     Arch, Format, LockedFile,
     state::{Artifacts, Member},
@@ -10,8 +10,8 @@ use kspec::{
 
 use crate::{
     archive,
-    download::{Address, Downloads, Source},
-    image,
+    download::{Address, Blob, Downloads, Source},
+    elf, image,
     index::Descriptor,
     progress::Progress,
     source::Sources,
@@ -59,7 +59,7 @@ impl What<'_> {
     /// Whether all its bytes are in the store already, so that nobody need be asked for any.
     pub(crate) fn is_here(&self, store: &Store) -> Result<bool> {
         match self {
-            Self::File(file) => Ok(fs::digest(&store.blob(file.sha256))? == Some(file.sha256)),
+            Self::File(file) => Ok(store.digest(&store.blob(file.sha256))? == Some(file.sha256)),
             Self::Image(image) => image::is_here(store, image),
         }
     }
@@ -77,11 +77,14 @@ impl What<'_> {
         let store = downloads.store;
         let got = match self {
             Self::File(file) => {
-                if fs::digest(&store.blob(file.sha256))? != Some(file.sha256) {
+                if store.digest(&store.blob(file.sha256))? != Some(file.sha256) {
                     let address = |url| Address { url, source: Source::Web };
                     let addresses: Vec<_> = sources.urls(file)?.into_iter().map(address).collect();
                     let at = |position, total| transfer.at(position, total);
-                    downloads.blob(&self.title(), file.sha256, &addresses, &at)?;
+                    let program = (file.format == Format::Binary).then_some(*file);
+                    let (what, digest) = (&self.title(), file.sha256);
+                    let blob = Blob { what, digest, size: None, program };
+                    downloads.blob(blob, &addresses, &at)?;
                 }
                 if file.format == Format::TarGz {
                     archive::unpack(store, file)?;
@@ -109,9 +112,13 @@ fn look(store: &Store, file: &LockedFile) -> Result<Option<Change>> {
         return Ok(None);
     }
     let wanted = file.sha256.to_string();
-    Ok(match (fs::digest(&store.blob(file.sha256))?, file.format) {
+    let blob = store.blob(file.sha256);
+    Ok(match (store.digest(&blob)?, file.format) {
         (None, _) => Some(Change::new(format!("fetch {title} ({wanted})"))),
-        (Some(found), Format::Binary) if found == file.sha256 => None,
+        (Some(found), Format::Binary) if found == file.sha256 => {
+            elf::check(&blob, file)?;
+            None
+        }
         (Some(found), Format::TarGz) if found == file.sha256 => {
             Some(Change::new(format!("unpack {title}")))
         }

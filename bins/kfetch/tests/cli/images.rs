@@ -154,10 +154,11 @@ fn what_was_kept_of_a_layer_is_not_trusted() {
     let layer = format!("/v2/app/blobs/{}", Sha256::of("the layer"));
     let tree = tree(&served_by(&server), &Lock::new().image("app", "r.example/app:1").0);
     let kept = format!("{STORE}/partial/{}", Sha256::of("the layer").hex());
-    for (text, ranges) in [("wrong", "bytes=5-"), ("longer than it is", "bytes=17-")] {
+    let then_all = vec![Some("bytes=5-".into()), None];
+    for (text, ranges) in [("wrong", then_all), ("longer than it is", vec![None])] {
         tree.write(&kept, text);
         run(&tree, &["apply"], 0);
-        assert_eq!(server.ranges(&layer), [Some(ranges.into()), None]);
+        assert_eq!(server.ranges(&layer), ranges);
         assert_eq!(fs::read(blob(&tree, b"the layer")).unwrap(), b"the layer");
         fs::rename(blob(&tree, b"the layer"), tree.root().with_file_name("gone")).unwrap();
     }

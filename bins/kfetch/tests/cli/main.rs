@@ -3,6 +3,7 @@
 
 mod beside;
 mod bundle;
+mod faults;
 mod files;
 mod images;
 mod inputs;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -14,6 +14,8 @@ use std::{
 
 use kspec::Sha256;
 use serde_json::{Value, json};
+
+use crate::faults::{Fault, Wire};
 
 /// What is answered at a path.
 #[derive(Debug, Clone)]
@@ -32,6 +34,8 @@ pub(crate) enum Answer {
     Status(u16),
     /// These bytes for whoever brings the token, which `/token` gives away.
     Private(Vec<u8>),
+    /// What the fault makes of these bytes.
+    Faulty(Fault, Vec<u8>),
 }
 
 /// What was asked.
@@ -43,11 +47,13 @@ pub(crate) struct Request {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+pub(crate) struct Shared {
     answers: Mutex<BTreeMap<String, Answer>>,
     requests: Mutex<Vec<Request>>,
+    asked: Mutex<BTreeMap<String, usize>>,
     present: AtomicUsize,
     most: AtomicUsize,
+    sent: AtomicUsize,
 }
 
 /// A server on a port of its own.
@@ -59,15 +65,23 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Self::begin(Shared::talk)
+    }
+
+    /// A server whose connections `talk` makes its own before it speaks HTTP on them.
+    pub(crate) fn begin(
+        talk: impl Fn(&Shared, u16, TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared::default());
         let server = Self { port, shared: Arc::clone(&shared) };
+        let talk = Arc::new(talk);
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let shared = Arc::clone(&shared);
+                let (shared, talk) = (Arc::clone(&shared), Arc::clone(&talk));
                 // A client that was killed is no failure of the server.
-                thread::spawn(move || drop(shared.talk(port, &stream.unwrap())));
+                thread::spawn(move || drop(talk(&shared, port, stream.unwrap())));
             }
         });
         server
@@ -87,6 +101,11 @@ impl Server {
         self.shared.answers.lock().unwrap().insert(path.into(), answer);
     }
 
+    /// What is answered at `path`.
+    pub(crate) fn served(&self, path: &str) -> Option<Answer> {
+        self.shared.answers.lock().unwrap().get(path).cloned()
+    }
+
     /// What has been asked since the last call.
     pub(crate) fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut *self.shared.requests.lock().unwrap())
@@ -96,6 +115,11 @@ impl Server {
     pub(crate) fn ranges(&self, path: &str) -> Vec<Option<String>> {
         let requests = self.requests().into_iter();
         requests.filter(|request| request.path == path).map(|request| request.range).collect()
+    }
+
+    /// How many bytes of what it serves it has sent.
+    pub(crate) fn sent(&self) -> usize {
+        self.shared.sent.load(Ordering::SeqCst)
     }
 
     /// How many requests were answered at the same time, at most.
@@ -144,8 +168,11 @@ impl Server {
 }
 
 impl Shared {
-    fn talk(&self, port: u16, stream: &TcpStream) -> std::io::Result<()> {
-        let mut reader = BufReader::new(stream.try_clone()?);
+    pub(crate) fn talk(&self, port: u16, stream: impl Read + Write) -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream);
+        if reader.fill_buf()?.first() == Some(&0x16) {
+            return reader.get_mut().write_all(b"HTTP/1.1 400 This is no HTTP\r\n\r\n"); // but TLS
+        }
         let mut line = String::new();
         reader.read_line(&mut line)?;
         let path = line.split(' ').nth(1).unwrap_or_default();
@@ -170,12 +197,16 @@ impl Shared {
         self.requests.lock().unwrap().push(request.clone());
         let present = self.present.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(present, Ordering::SeqCst);
-        let answered = self.answer(port, stream, &request);
+        let answered = self.answer(port, reader.get_mut(), &request);
         self.present.fetch_sub(1, Ordering::SeqCst);
         answered
     }
 
-    fn answer(&self, port: u16, mut to: &TcpStream, request: &Request) -> std::io::Result<()> {
+    fn answer(&self, port: u16, to: &mut dyn Write, request: &Request) -> std::io::Result<()> {
+        let send = |to: &mut dyn Write, bytes: &[u8], length, range| {
+            self.sent.fetch_add(send(to, bytes, length, range)?, Ordering::SeqCst);
+            Ok(())
+        };
         let known = self.answers.lock().unwrap().get(&request.path).cloned();
         match known.unwrap_or(Answer::Status(404)) {
             Answer::Bytes(bytes) => send(to, &bytes, bytes.len(), request.range.as_deref()),
@@ -208,6 +239,21 @@ impl Shared {
             Answer::Private(bytes) if request.token.as_deref() == Some("Bearer open-sesame") => {
                 send(to, &bytes, bytes.len(), request.range.as_deref())
             }
+            Answer::Faulty(fault, body) => {
+                let mut asked = self.asked.lock().unwrap();
+                let asked = asked.entry(request.path.clone()).or_default();
+                let earlier = std::mem::replace(asked, *asked + 1);
+                let (from, path) = (first(request.range.as_deref()), &request.path);
+                fault.act(&mut Wire {
+                    to,
+                    body: &body,
+                    from,
+                    earlier,
+                    port,
+                    path,
+                    sent: &self.sent,
+                })
+            }
             Answer::Private(_) => write!(
                 to,
                 "HTTP/1.1 401 No\r\nwww-authenticate: Bearer realm=\"http://127.0.0.1:{port}/token\",\
@@ -217,17 +263,23 @@ impl Shared {
     }
 }
 
-/// Say that all of `bytes` (from where `range` begins) comes, and send the first `length` of it.
+/// Where the range that is asked for begins.
+fn first(range: Option<&str>) -> Option<usize> {
+    range.and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok())
+}
+
+/// Say that all of `bytes` (from where `range` begins) comes, and send the first `length` of it;
+/// how many that were.
 fn send(
-    mut to: &TcpStream,
+    to: &mut dyn Write,
     bytes: &[u8],
     length: usize,
     range: Option<&str>,
-) -> std::io::Result<()> {
-    let first = range.and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-    let first: usize = first.unwrap_or(0);
+) -> std::io::Result<usize> {
+    let first = first(range).unwrap_or(0);
     if first > 0 && first >= bytes.len() {
-        return write!(to, "HTTP/1.1 416 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        write!(to, "HTTP/1.1 416 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
+        return Ok(0);
     }
     let (status, total, last) = (if first > 0 { 206 } else { 200 }, bytes.len(), bytes.len());
     write!(
@@ -239,11 +291,13 @@ fn send(
         write!(to, "content-range: bytes {first}-{}/{total}\r\n", last - 1)?;
     }
     to.write_all(b"\r\n")?;
-    to.write_all(&bytes[first.min(length)..length])?;
-    to.flush()
+    let part = &bytes[first.min(length)..length];
+    to.write_all(part)?;
+    to.flush()?;
+    Ok(part.len())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a server that is slow on purpose")]
-fn nap(milliseconds: u64) {
+pub(crate) fn nap(milliseconds: u64) {
     thread::sleep(Duration::from_millis(milliseconds));
 }

@@ -1,0 +1,162 @@
+//! Asking whoever serves a URL, and believing little of the answer.
+
+use std::time::Duration;
+
+use reqwest::{
+    StatusCode, Url,
+    blocking::{Client, Response},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, RANGE, RETRY_AFTER},
+    redirect::Policy,
+};
+
+use crate::{
+    attempt::Failure,
+    download::{Answer, reason, refusal},
+};
+
+/// Redirects that are followed for one request.
+const REDIRECTS: usize = 5;
+
+/// Follow a few redirects, and none from HTTPS to where anyone may listen in.
+pub(crate) fn redirects() -> Policy {
+    Policy::custom(|attempt| match refused(attempt.previous(), attempt.url()) {
+        Some(why) => attempt.error(why),
+        None => attempt.follow(),
+    })
+}
+
+fn refused(previous: &[Url], next: &Url) -> Option<String> {
+    if previous.len() > REDIRECTS {
+        return Some(format!("it redirects more than {REDIRECTS} times"));
+    }
+    let secure = previous.last().is_some_and(|url| url.scheme() == "https");
+    match next.scheme() {
+        "https" => None,
+        "http" if !secure => None,
+        _ => Some(format!("it redirects to `{next}`")),
+    }
+}
+
+/// Ask for everything at `url` from `offset` on, or for all of it where that is not possible.
+pub(crate) fn get(client: &Client, url: &str, offset: u64) -> Result<Answer<'static>, Failure> {
+    let mut request = client.get(url).header(ACCEPT_ENCODING, "identity");
+    if offset > 0 {
+        request = request.header(RANGE, format!("bytes={offset}-"));
+    }
+    let response = request.send().map_err(|error| {
+        let why = reason(&error);
+        if error.is_redirect() { Failure::Lasting(why) } else { Failure::Passing(why) }
+    })?;
+    let (status, headers) = (response.status(), response.headers());
+    if let Some(encoding) = unasked_encoding(headers) {
+        return Err(Failure::Lasting(format!("it is sent encoded as `{encoding}`, unasked")));
+    }
+    match status {
+        StatusCode::OK => Ok(answer(response, None)),
+        StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => {
+            let range = Range::of(headers).filter(|range| range.first == offset);
+            match range {
+                Some(range) if status == StatusCode::PARTIAL_CONTENT => {
+                    Ok(answer(response, Some(&range)))
+                }
+                _ => get(client, url, 0), // it cannot go on where it stopped
+            }
+        }
+        _ => Err(match asked_to_wait(headers) {
+            Some(wait) if is_passing(status) => Failure::Busy(format!("HTTP {status}"), wait),
+            _ => refusal(status),
+        }),
+    }
+}
+
+fn answer(response: Response, range: Option<&Range>) -> Answer<'static> {
+    let rest = match range {
+        Some(Range { first, total: Some(total) }) => Some(total - first),
+        _ => response.content_length(),
+    };
+    Answer { resumed: range.is_some(), rest, body: Box::new(response) }
+}
+
+/// Whether the same request may fare better later.
+pub(crate) fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+}
+
+/// How bytes are encoded that were asked for as they are.
+fn unasked_encoding(headers: &HeaderMap) -> Option<String> {
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("?").trim();
+    (!encoding.is_empty() && encoding != "identity").then(|| encoding.to_owned())
+}
+
+/// `Retry-After` in seconds. Its other form, a date, would ask for a clock that both agree on.
+fn asked_to_wait(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Which part of how much comes: `Content-Range` of RFC 9110.
+#[derive(Debug, PartialEq, Eq)]
+struct Range {
+    first: u64,
+    total: Option<u64>,
+}
+
+impl Range {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        Self::parse(headers.get(CONTENT_RANGE)?.to_str().ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (part, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = part.split_once('-')?;
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        let total = if total == "*" { None } else { Some(total.parse::<u64>().ok()?) };
+        let sound = first <= last && total.is_none_or(|total| last < total);
+        sound.then_some(Self { first, total })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Url;
+
+    use super::{REDIRECTS, Range, refused};
+
+    #[test]
+    fn content_ranges() {
+        let range = |first, total| Some(Range { first, total });
+        let cases = [
+            ("bytes 10-19/20", range(10, Some(20))),
+            ("bytes 10-14/20", range(10, Some(20))),
+            ("bytes 10-19/*", range(10, None)),
+            ("bytes 10-20/20", None),
+            ("bytes 19-10/20", None),
+            ("bytes */20", None),
+            ("lines 10-19/20", None),
+            ("bytes=10-19/20", None),
+            ("bytes 10-19", None),
+            ("bytes -1-19/20", None),
+            ("bytes 10-99999999999999999999/*", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Range::parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn redirects_that_are_not_followed() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let refused = |from: &str, to: &str| refused(&[url(from)], &url(to));
+        assert_eq!(refused("http://a/", "http://b/"), None);
+        assert_eq!(refused("http://a/", "https://b/"), None);
+        assert_eq!(refused("https://a/", "https://b/"), None);
+        let why = refused("https://a/", "http://b/");
+        assert_eq!(why.as_deref(), Some("it redirects to `http://b/`"));
+        assert!(refused("http://a/", "file:///etc/passwd").is_some());
+        assert!(refused("http://a/", "ftp://b/").is_some());
+        let many = vec![url("http://a/"); REDIRECTS + 1];
+        assert!(super::refused(&many, &url("http://a/")).is_some());
+        assert_eq!(super::refused(&many[1..], &url("http://a/")), None);
+    }
+}
