@@ -117,7 +117,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     if cluster.host.manage_hosts {
         steps.add(hosts::names(&cluster));
     }
-    security::relaxed(&mut steps, host, &cluster);
+    security::set(&mut steps, host, &cluster, facts.os.family)?;
     directories::shared(&mut steps);
     modules::loaded(&mut steps, host, &cluster, &facts)?;
     sysctls::set(&mut steps, &sysctls::wanted(host, &cluster, &facts));

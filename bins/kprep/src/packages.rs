@@ -4,7 +4,11 @@
 //! need: apt-transport-https, gnupg, mergerfs, python3-apt, software-properties-common.
 
 use khost::steps::package::Packages;
-use kspec::{Cluster, cluster::KubeProxyMode, state::Family};
+use kspec::{
+    Cluster,
+    cluster::{KubeProxyMode, Selinux},
+    state::Family,
+};
 
 const BOTH: [&str; 12] = [
     "bash-completion",
@@ -23,10 +27,15 @@ const BOTH: [&str; 12] = [
 const DEBIAN: [&str; 3] = ["apparmor", "iproute2", "libseccomp2"];
 const RED_HAT: [&str; 5] =
     ["container-selinux", "device-mapper-libs", "iproute", "libseccomp", "nss"];
+/// What labels files for a `SELinux` that forbids: matchpathcon(8), semanage(8).
+const ENFORCING: [&str; 2] = ["libselinux-utils", "policycoreutils-python-utils"];
 
 /// The packages a node of `cluster` needs.
 pub(crate) fn needed(cluster: &Cluster, family: Family) -> Packages {
     let mut names = names(cluster.kube_proxy.mode, family);
+    if cluster.host.selinux == Selinux::Enforcing && family == Family::RedHat {
+        names.extend(ENFORCING);
+    }
     names.extend(cluster.host.packages.iter().map(String::as_str));
     names.sort_unstable();
     names.dedup();

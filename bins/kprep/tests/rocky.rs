@@ -72,6 +72,39 @@ fn selinux_logs_or_is_left_alone_and_stays_off() {
     assert_eq!(mode("", "SELINUX=enforcing\n"), "SELINUX=permissive\n");
     assert_eq!(mode("", "SELINUX=disabled\n"), "SELINUX=disabled\n");
     assert_eq!(mode("[host]\nselinux = \"as-is\"\n", "SELINUX=enforcing\n"), "SELINUX=enforcing\n");
+    let enforcing = "[host]\nselinux = \"enforcing\"\n";
+    for (found, applied) in [
+        ("SELINUX=enforcing\n", "SELINUX=enforcing\n"),
+        ("SELINUX=permissive\n", "SELINUX=enforcing\n"),
+        ("SELINUX=disabled\n", "SELINUX=disabled\n"),
+    ] {
+        assert_eq!(mode(enforcing, found), applied);
+    }
+}
+
+#[test]
+fn facts_say_what_selinux_does_after_apply() {
+    for (wanted, now, expected) in [
+        ("permissive", "1", "permissive"),
+        ("enforcing", "0", "enforcing"),
+        ("enforcing", "1", "enforcing"),
+        ("as-is", "0", "permissive"),
+        ("as-is", "1", "enforcing"),
+        ("enforcing", "", "disabled"),
+    ] {
+        let tree = tree(&format!("[host]\nselinux = \"{wanted}\"\n"));
+        tree.write("/sys/fs/selinux/enforce", now);
+        let output = tree.tool().args(["facts"]).assert().code(0).get_output().clone();
+        let facts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(facts["selinux"], expected, "{wanted}, {now}");
+    }
+}
+
+#[test]
+fn a_debian_has_no_policy_that_lets_containers_run_under_selinux() {
+    let tree = tree("[host]\nselinux = \"enforcing\"\n");
+    tree.write("/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian\"\n");
+    tree.refuses_phase(2, "selinux-no-policy", "set selinux = \"permissive\" or \"as-is\"");
 }
 
 #[test]

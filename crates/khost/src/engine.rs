@@ -7,7 +7,7 @@ use crate::{
     lock::Lock,
     original::Restored,
     report::{Event, Report},
-    steps::stamp::STAMP_DIR,
+    steps::{selinux, stamp::STAMP_DIR},
     systemd,
 };
 
@@ -54,8 +54,10 @@ pub fn apply(phase: &str, steps: &StepList, context: &Context<'_>) -> Result<Exi
             continue;
         }
         context.report.step(Event::Changing, &id, &change);
-        journal.record(&id, &step.touches(context)?)?;
+        let things = step.touches(context)?;
+        journal.record(&id, &things)?;
         step.apply(context)?;
+        selinux::relabel(context.host, &things)?;
         context.changed.borrow_mut().insert(id.clone());
         if let Status::Differs(remaining) = step.check(context)? {
             return Err(Error::host(

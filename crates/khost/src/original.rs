@@ -48,6 +48,8 @@ pub enum Thing {
     Swap,
     /// Whether `SELinux` forbids or only logs.
     Selinux,
+    /// Types of files that `SELinux` has not been told, by the pattern of their paths.
+    Labels(Vec<String>),
     /// A kernel module, by name.
     Module(String),
     /// A network interface, by name.
@@ -147,6 +149,9 @@ pub(crate) enum Original {
     Selinux {
         enforcing: bool,
     },
+    AbsentLabels {
+        patterns: Vec<String>,
+    },
     AbsentModule {
         name: String,
     },
@@ -231,6 +236,7 @@ impl Original {
                 Self::Packages { family: *family, names: names.clone() }
             }
             Thing::Swap => Self::Swap { areas: steps::swap::areas(host)? },
+            Thing::Labels(patterns) => Self::AbsentLabels { patterns: patterns.clone() },
             Thing::Selinux => Self::Selinux { enforcing: steps::selinux::is_enforcing(host)? },
             Thing::Module(name) => Self::AbsentModule { name: name.clone() },
             Thing::Interface(name) if steps::network::interface_exists(name) => return Ok(None),
@@ -268,6 +274,7 @@ impl Original {
             Self::Packages { names, .. } => format!("installed packages {}", names.join(" ")),
             Self::Swap { .. } => "swap".into(),
             Self::Selinux { .. } => "SELinux".into(),
+            Self::AbsentLabels { patterns } => format!("types of {}", patterns.join(", ")),
             Self::AbsentModule { name } => format!("kernel module {name}"),
             Self::AbsentInterface { name } => format!("network interface {name}"),
             Self::Chains { prefix } => format!("packet filter chains {prefix}*"),
@@ -303,8 +310,8 @@ impl Original {
             Self::Packages { names, .. } => format!("install again: {}", names.join(" ")),
             Self::Swap { areas } if areas.is_empty() => "leave swap off, as it was".into(),
             Self::Swap { areas } => format!("switch swap on: {}", areas.join(", ")),
-            Self::Selinux { enforcing: true } => "let SELinux forbid again".into(),
-            Self::Selinux { .. } => "leave SELinux as it was".into(),
+            Self::Selinux { enforcing: true } => "let SELinux forbid, as it did".into(),
+            Self::Selinux { .. } => "let SELinux only log, as it did".into(),
             Self::Containers => "stop and remove all containers of Kubernetes".into(),
             Self::AbsentImages { names } => format!("remove {} images", names.len()),
             Self::Cgroup { path } => format!("end what still runs in {path}"),
@@ -359,9 +366,12 @@ impl Original {
                 return steps::package_off::install_again(*family, names);
             }
             Self::Swap { areas } => steps::swap::switch_on(areas)?,
-            // What only logged was never changed.
-            Self::Selinux { enforcing: true } => steps::selinux::set_enforcing(true)?,
-            Self::Selinux { .. } => {}
+            Self::Selinux { enforcing } => {
+                if steps::selinux::is_on(host) {
+                    steps::selinux::set_enforcing(*enforcing)?;
+                }
+            }
+            Self::AbsentLabels { patterns } => steps::selinux::forget(patterns)?,
             Self::AbsentModule { name } => return Ok(steps::module::unload(name)),
             Self::AbsentInterface { name } => steps::network::remove_interface(name)?,
             Self::Chains { prefix } => steps::network::remove_chains(prefix)?,

@@ -122,7 +122,7 @@ fn arch() -> Result<Arch> {
 fn selinux(enforce: &str, wanted: Selinux) -> SelinuxMode {
     match (enforce.trim(), wanted) {
         ("", _) => SelinuxMode::Disabled,
-        ("0", _) | (_, Selinux::Permissive) => SelinuxMode::Permissive,
+        (_, Selinux::Permissive) | ("0", Selinux::AsIs) => SelinuxMode::Permissive,
         (_, Selinux::Enforcing | Selinux::AsIs) => SelinuxMode::Enforcing,
     }
 }
