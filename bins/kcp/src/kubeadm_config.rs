@@ -7,7 +7,7 @@ use khost::{Error, Result};
 use kspec::{Role, paths, state::Family};
 use serde_json::{Value, json};
 
-use crate::{endpoints::PORT, inputs::Inputs, kube_proxy, scheduler};
+use crate::{endpoints::PORT, inputs::Inputs, kube_proxy, patches, scheduler};
 
 /// kubespray's place for it.
 pub(crate) const PATH: &str = "/etc/kubernetes/kubeadm-config.yaml";
@@ -41,7 +41,7 @@ fn init(inputs: &Inputs) -> Value {
     };
     // kubeadm gives up by itself, and says why, before it would be killed.
     let patience = Duration::from_secs(inputs.cluster.kubeadm.init_timeout_seconds * 4 / 5);
-    json!({
+    let mut init = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "InitConfiguration",
         "localAPIEndpoint": { "advertiseAddress": inputs.facts.address, "bindPort": PORT },
@@ -56,7 +56,11 @@ fn init(inputs: &Inputs) -> Value {
             "controlPlaneComponentHealthCheck": go_duration(patience),
             "kubeletHealthCheck": go_duration(patience),
         },
-    })
+    });
+    if patches::needed(&inputs.facts) {
+        init["patches"] = json!({ "directory": patches::DIR });
+    }
+    init
 }
 
 fn cluster(inputs: &Inputs) -> Value {

@@ -20,6 +20,7 @@ mod labels;
 mod last_words;
 mod leave;
 mod marker;
+mod patches;
 mod scheduler;
 mod settings;
 
@@ -78,6 +79,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let completion = khost::completion::bash("kcp", "kubectl");
     steps.add(File::new(COMPLETION).mode(0o755).text(completion));
     steps.add(File::new(scheduler::PATH).text(scheduler::CONFIG));
+    steps.extend(patches::files(&inputs.facts));
     steps.add(File::new(kubeadm_config::PATH).mode(0o640).text(&config));
 
     // kubelet, controller manager and scheduler are pointed at the node's own API server before

@@ -2,7 +2,7 @@
 
 use kspec::{
     Sha256,
-    state::{ControlPlaneState, EtcdState, NodeState, PkiState, State as _},
+    state::{ControlPlaneState, EtcdState, NodeState, PkiState, SelinuxMode, State as _},
 };
 use ktest::Tree;
 
@@ -42,6 +42,21 @@ fn plan_apply_again_check_and_back() {
         }
     });
     assert_eq!(planned.len(), 6, "{planned:#?}");
+}
+
+#[test]
+fn where_selinux_forbids_the_static_pods_are_part_of_the_machine() {
+    let tree = tree("");
+    let mut facts = ktest::facts();
+    facts.selinux = SelinuxMode::Enforcing;
+    tree.leave(&facts);
+    tree.lives_through_its_phase(|| {
+        assert!(tree.read(CONFIG).contains("\npatches:\n  directory: /etc/kubernetes/patches\n"));
+        for pod in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+            let patch = tree.read(&format!("/etc/kubernetes/patches/{pod}+strategic.yaml"));
+            assert!(patch.ends_with("seLinuxOptions:\n      type: spc_t\n"), "{patch}");
+        }
+    });
 }
 
 #[test]

@@ -93,13 +93,13 @@ impl Labels {
 
     /// Those that the policy says otherwise, and not because the operator told it to.
     fn unknown(&self) -> Result<Vec<Label>> {
-        let mut unknown = Vec::new();
-        for label in &self.labels {
-            let context = Cmd::new("matchpathcon").args(["-n", label.path]).run()?.stdout;
-            if kind(&context) != Some(label.kind) {
-                unknown.push(*label);
-            }
-        }
+        let paths = self.labels.iter().map(|label| label.path);
+        // One line a path, in the same order.
+        let contexts = Cmd::new("matchpathcon").arg("-n").args(paths).run()?.stdout;
+        let kinds = contexts.lines().map(kind).chain(std::iter::repeat(None));
+        let wrong =
+            self.labels.iter().zip(kinds).filter(|(label, found)| *found != Some(label.kind));
+        let mut unknown: Vec<_> = wrong.map(|(label, _)| *label).collect();
         if !unknown.is_empty() {
             let told = told()?;
             unknown.retain(|label| !is_told(&told, label.pattern));
