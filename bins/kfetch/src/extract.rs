@@ -259,3 +259,6 @@ impl<R: Read> Read for Metered<'_, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

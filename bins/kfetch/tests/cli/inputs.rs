@@ -86,7 +86,13 @@ fn nowhere_to_ask() {
 }
 
 /// An archive that must be refused as a whole.
-fn archive_refused(archive: &[u8], members: &[&str], code: i32, error: &str, hint: &str) {
+pub(crate) fn archive_refused(
+    archive: &[u8],
+    members: &[&str],
+    code: i32,
+    error: &str,
+    hint: &str,
+) {
     let server = Server::start();
     server.serve("/a", Answer::Bytes(archive.into()));
     let url = format!("{}/a", server.url());

@@ -1,6 +1,7 @@
 //! kfetch as its user meets it: on a tree, as an ordinary user, with servers on this machine.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod archives;
 mod beside;
 mod bundle;
 mod faults;
