@@ -50,6 +50,7 @@ lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 unit:
+	@scripts/bootstrap unit
 	INSTA_UPDATE=no $(CARGO) test --workspace --exclude pipeline-tests --locked
 
 deny:

@@ -24,6 +24,7 @@ use crate::{
     registry::{Registries, Repository},
     source::Sources,
     store::Store,
+    trust::Authority,
     web,
 };
 
@@ -103,13 +104,15 @@ impl<'a> Downloads<'a> {
                 .connect_timeout(stall.min(CONNECT_LIMIT))
         };
         // A machine without CA certificates can still fetch from a mirror that speaks HTTP.
-        let client = builder().build().or_else(|_| builder().tls_certs_only([]).build());
+        let own = || sources.authority.iter().flat_map(Authority::certificates);
+        let client = builder().tls_certs_merge(own()).build();
+        let client = client.or_else(|_| builder().tls_certs_only(own()).build());
         let client = client
             .map_err(|error| Error::host("tls-setup", "cannot set up HTTPS").because(error))?;
         Ok(Self {
             store,
             client,
-            registries: Registries::new(stall, sources.proxies.clone())?,
+            registries: Registries::new(stall, sources)?,
             attempts: sources.attempts(),
             stall,
             silent: Mutex::default(),

@@ -7,6 +7,8 @@ mod archive;
 mod attempt;
 mod bundle;
 mod catalogue;
+mod clients;
+mod credentials;
 mod download;
 mod elf;
 mod extract;
@@ -29,6 +31,7 @@ mod reference;
 mod registry;
 mod source;
 mod store;
+mod trust;
 mod unbundle;
 mod verb;
 mod verify;
@@ -73,7 +76,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli<Verbs>) -> Result<Exit> {
     let tool = Tool::new("kfetch", &cli.common);
     let Verbs { verb, offline } = &cli.verb;
-    let sources = |tool: &Tool| Sources::new(&tool.cluster()?, *offline);
+    let sources = |tool: &Tool| Sources::new(&tool.cluster()?, &tool.host, *offline);
     match verb {
         Verb::Phase(verb) => tool.run::<Verbs>(verb, ABOUT, |tool| steps(tool, sources(tool)?)),
         Verb::Lock { check } => pin::lock(&tool, &sources(&tool)?, *check),

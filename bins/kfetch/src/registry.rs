@@ -2,9 +2,7 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
     io::{self, Cursor, Read},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +11,7 @@ use khost::{Error, Result};
 use kspec::Sha256;
 use oci_client::{
     Client, Reference, RegistryOperation,
-    client::{BlobResponse, ClientConfig, ClientProtocol},
+    client::BlobResponse,
     errors::{DigestError, OciDistributionError, OciErrorCode},
     manifest::{
         IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
@@ -21,13 +19,15 @@ use oci_client::{
     },
     secrets::RegistryAuth,
 };
-use reqwest::StatusCode;
+use reqwest::{StatusCode, header::WWW_AUTHENTICATE};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     attempt::Failure,
-    download::{Address, Answer, CONNECT_LIMIT, Downloads, Source, USER_AGENT, reason, refusal},
-    source::{Proxies, RegistryHost},
+    clients::Clients,
+    credentials::{self, Credentials},
+    download::{Address, Answer, Downloads, Source, reason, refusal},
+    source::{RegistryHost, Sources},
 };
 
 /// What may be behind a tag.
@@ -41,14 +41,11 @@ const ACCEPTED: &[&str] = &[
 /// Longest document that is taken; registries take no larger manifest.
 pub(crate) const DOCUMENT_LIMIT: u64 = 4 << 20;
 
-/// The clients of one run, made when the first image is asked for.
+/// Those who may be asked in one run.
 pub(crate) struct Registries {
     runtime: Runtime,
-    stall: Duration,
-    proxies: Proxies,
-    /// By whether they speak HTTP without TLS, and whether any certificate will do: `oci-client`
-    /// has one answer to each for all hosts of a client.
-    clients: Mutex<BTreeMap<(bool, bool), Client>>,
+    clients: Clients,
+    credentials: Credentials,
 }
 
 /// A repository on a host.
@@ -57,18 +54,22 @@ pub(crate) struct Repository<'a> {
     client: Client,
     base: String,
     image: Reference,
+    login: RegistryAuth,
+    /// Who asks first where a password is about to be sent.
+    first: Option<reqwest::Client>,
     greeted: Cell<bool>,
 }
 
 impl Registries {
     /// Nothing is asked yet; `stall` is how long no byte may come.
-    pub(crate) fn new(stall: Duration, proxies: Proxies) -> Result<Self> {
+    pub(crate) fn new(stall: Duration, sources: &Sources) -> Result<Self> {
         // One thread moves the bytes of all: were it each in turn, each would keep buffers.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|error| {
             Error::host("runtime-failed", "cannot prepare to ask registries").because(error)
         })?;
-        Ok(Self { runtime, stall, proxies, clients: Mutex::default() })
+        let clients = Clients::new(stall, sources.proxies.clone());
+        Ok(Self { runtime, clients, credentials: sources.credentials()? })
     }
 
     /// The repository of `image` on `host`.
@@ -81,42 +82,20 @@ impl Registries {
             [&host.authority, image.repository(), image.tag().unwrap_or_default()].map(Into::into);
         let tagged = Reference::with_tag(authority, name, tag);
         let pinned = image.digest().map(|digest| tagged.clone_with_digest(digest.into()));
-        let image = pinned.unwrap_or(tagged);
-        let (client, base) = (self.client(host)?, host.base());
-        Ok(Repository { runtime: &self.runtime, client, base, image, greeted: Cell::new(false) })
-    }
-
-    fn client(&self, host: &RegistryHost) -> Result<Client> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = (host.plain, host.skip_verify);
-        if let Some(client) = clients.get(&kind) {
-            return Ok(client.clone());
-        }
-        // `oci-client` 0.18 makes a default client before its own, and panics where that fails.
-        reqwest::Client::builder().build().map_err(|error| {
-            let what = format!("cannot ask {}: this machine has no CA certificates", host.base());
-            Error::host("no-ca-certificates", what)
-                .because(format!("images take some, even over plain HTTP: {}", reason(&error)))
-                .hint(
-                    "install the package ca-certificates, or let the variable SSL_CERT_FILE name \
-                     a PEM file with the certificate of a CA you trust",
-                )
-        })?;
-        let config = ClientConfig {
-            protocol: if host.plain { ClientProtocol::Http } else { ClientProtocol::Https },
-            accept_invalid_certificates: host.skip_verify,
-            read_timeout: Some(self.stall),
-            connect_timeout: Some(self.stall.min(CONNECT_LIMIT)),
-            user_agent: USER_AGENT,
-            http_proxy: self.proxies.http.clone(),
-            https_proxy: self.proxies.https.clone(),
-            no_proxy: self.proxies.none.clone(),
-            ..ClientConfig::default()
+        let login = self.credentials.for_host(host)?;
+        let first = match login {
+            RegistryAuth::Anonymous => None,
+            _ => Some(self.clients.asking(host)?),
         };
-        let client = Client::try_from(config)
-            .map_err(|error| Error::host("tls-setup", "cannot set up HTTPS").because(error))?;
-        clients.insert(kind, client.clone());
-        Ok(client)
+        Ok(Repository {
+            runtime: &self.runtime,
+            client: self.clients.get(host)?,
+            base: host.base(),
+            image: pinned.unwrap_or(tagged),
+            login,
+            first,
+            greeted: Cell::new(false),
+        })
     }
 }
 
@@ -141,7 +120,7 @@ impl Repository<'_> {
     }
 
     pub(crate) fn pull_manifest(&self, image: &Reference) -> Result<Answer<'_>, Failure> {
-        let pull = || self.client.pull_manifest_raw(image, &RegistryAuth::Anonymous, ACCEPTED);
+        let pull = || self.client.pull_manifest_raw(image, &self.login, ACCEPTED);
         let (bytes, _) = self.ask(pull)?;
         Ok(Answer { resumed: false, rest: None, body: Box::new(Cursor::new(bytes)) })
     }
@@ -169,7 +148,22 @@ impl Repository<'_> {
         Ok(Answer { resumed, rest: blob.content_length, body: Box::new(stream) })
     }
 
-    /// Ask as one who has the right to read, which anyone is given who asks for it.
+    /// Refuse to go on where the password is wanted by a server that speaks no HTTPS.
+    async fn keep_password(&self) -> Result<(), Failure> {
+        let Some(first) = &self.first else { return Ok(()) };
+        let answer = first.get(format!("{}/v2/", self.base)).send().await;
+        let answer = answer.map_err(|error| Failure::Passing(reason(&error)))?;
+        for challenge in answer.headers().get_all(WWW_AUTHENTICATE) {
+            let challenge = String::from_utf8_lossy(challenge.as_bytes());
+            if let Some(realm) = plain_realm(&challenge) {
+                return Err(Failure::Here(credentials::unprotected(&realm)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ask as one who has the right to read, which anyone is given who asks for it, or who has the
+    /// password.
     ///
     /// `oci-client` would see to that by itself, but does not say why when it is refused.
     fn ask<T>(
@@ -177,8 +171,8 @@ impl Repository<'_> {
         pull: impl AsyncFn() -> Result<T, OciDistributionError>,
     ) -> Result<T, Failure> {
         let greet = async || {
-            let (image, anyone) = (&self.image, &RegistryAuth::Anonymous);
-            let greeted = self.client.auth(image, anyone, RegistryOperation::Pull).await;
+            self.keep_password().await?;
+            let greeted = self.client.auth(&self.image, &self.login, RegistryOperation::Pull).await;
             greeted.map(|_| self.greeted.set(true)).map_err(failure)
         };
         self.runtime.block_on(async {
@@ -195,6 +189,16 @@ impl Repository<'_> {
             answer.map_err(failure)
         })
     }
+}
+
+/// Where a token is given for a password (distribution: "Token Authentication"), if that is
+/// neither HTTPS nor on this machine.
+fn plain_realm(challenge: &str) -> Option<String> {
+    let (_, realm) = challenge.split_once("realm=\"")?;
+    let realm = realm.split('"').next()?;
+    let url = url::Url::parse(realm).ok().filter(|url| url.scheme() == "http")?;
+    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    (!credentials::is_this_machine(authority)).then(|| realm.to_owned())
 }
 
 /// What an error of `oci-client` means for the next attempt.
@@ -256,5 +260,18 @@ pub(crate) fn document(
     match digest {
         Some(digest) if Sha256::of(&bytes) != digest => Err(Failure::Wrong(Sha256::of(&bytes))),
         _ => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn where_a_password_would_be_sent_in_the_clear() {
+        let realm = |realm: &str| super::plain_realm(&format!("Bearer service=\"s\",{realm}"));
+        assert_eq!(realm("realm=\"http://auth/token\"").as_deref(), Some("http://auth/token"));
+        assert_eq!(realm("realm=\"HTTP://auth/token\"").as_deref(), Some("HTTP://auth/token"));
+        assert_eq!(realm("realm=\"https://auth/token\""), None);
+        assert_eq!(realm("realm=\"http://127.0.0.1:80/token\""), None);
+        assert_eq!(super::plain_realm("Basic realm=\"Registry\""), None);
     }
 }

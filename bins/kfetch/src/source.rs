@@ -1,15 +1,15 @@
 //! Where a file or image is asked for, and in which order.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use khost::{Error, Result};
+use khost::{Error, Host, Result};
 use kspec::{
     Cluster, LockedFile,
     cluster::{Download, Registry},
 };
 use url::{Position, Url};
 
-use crate::wanted::Wanted;
+use crate::{credentials::Credentials, trust::Authority, wanted::Wanted};
 
 /// `[download]` and `[[containerd.registry]]` of the cluster description.
 #[derive(Debug)]
@@ -18,6 +18,11 @@ pub(crate) struct Sources {
     registries: Vec<Registry>,
     download: Download,
     pub(crate) proxies: Proxies,
+    /// That of `download.ca-file`.
+    pub(crate) authority: Option<Authority>,
+    /// Those of single registry hosts, by path.
+    of_hosts: BTreeMap<PathBuf, Authority>,
+    docker_config: Option<PathBuf>,
 }
 
 /// The proxies of cluster.toml. Without any, those of the environment (`HTTPS_PROXY` and the like)
@@ -62,6 +67,8 @@ pub(crate) struct RegistryHost {
     pub(crate) plain: bool,
     /// Any certificate will do.
     pub(crate) skip_verify: bool,
+    /// Whose certificates will do besides those that this machine trusts.
+    pub(crate) authorities: Vec<Authority>,
 }
 
 impl RegistryHost {
@@ -72,8 +79,9 @@ impl RegistryHost {
 }
 
 impl Sources {
-    /// What `cluster` says; with `offline`, nobody is asked whatever it says.
-    pub(crate) fn new(cluster: &Cluster, offline: bool) -> Result<Self> {
+    /// What `cluster` says, and the files of `host` that it names; with `offline`, nobody is asked
+    /// whatever it says.
+    pub(crate) fn new(cluster: &Cluster, host: &Host, offline: bool) -> Result<Self> {
         let mut download = cluster.download.clone();
         download.offline |= offline;
         let mirrors = download
@@ -82,11 +90,35 @@ impl Sources {
             .map(|mirror| http_url(mirror, "download.mirrors of cluster.toml"))
             .collect::<Result<_>>()?;
         let registries = cluster.containerd.registries.clone();
-        Ok(Self { mirrors, registries, download, proxies: Proxies::of(cluster) })
+        let read = |path: &PathBuf| Authority::read(host, path, "ca-file of [download]");
+        let authority = download.ca_file.as_ref().map(read).transpose()?;
+        let mut of_hosts = BTreeMap::new();
+        for ca in registries.iter().flat_map(|section| &section.hosts).filter_map(|h| h.ca.as_ref())
+        {
+            let key = "ca of a [[containerd.registry.host]]";
+            of_hosts.insert(ca.clone(), Authority::read(host, ca, key)?);
+        }
+        let docker_config = download.docker_config.as_ref().map(|path| host.path(path));
+        let proxies = Proxies::of(cluster);
+        Ok(Self { mirrors, registries, download, proxies, authority, of_hosts, docker_config })
+    }
+
+    /// Who to be for registries; read only when one is about to be asked.
+    pub(crate) fn credentials(&self) -> Result<Credentials> {
+        self.docker_config.as_deref().map_or_else(|| Ok(Credentials::default()), Credentials::read)
     }
 
     /// Refuse what cannot be asked for, before the first byte is fetched.
     pub(crate) fn check(&self, wanted: &Wanted) -> Result<()> {
+        for artifact in &self.download.artifacts {
+            if !wanted.files.iter().any(|file| file.name == artifact.name) {
+                let names: Vec<_> = wanted.files.iter().map(|file| file.name.as_str()).collect();
+                let what = format!("[[download.artifact]] names `{}`", artifact.name);
+                return Err(Error::input("artifact-unknown", what)
+                    .because("no file of artifacts.lock is called that")
+                    .hint(format!("choose of: {}", names.join(", "))));
+            }
+        }
         for file in &wanted.files {
             self.urls(file)?;
         }
@@ -111,20 +143,29 @@ impl Sources {
         Duration::from_secs(self.download.stall_seconds.max(1))
     }
 
-    /// The addresses of `file`: every mirror, then upstream.
+    /// The addresses of `file`: its own, every mirror, then upstream.
     pub(crate) fn urls(&self, file: &LockedFile) -> Result<Vec<String>> {
         let upstream = http_url(&file.url, &format!("url of `{}` in artifacts.lock", file.name))?;
         let host = &upstream[Position::BeforeHost..Position::AfterPort];
         let path = &upstream[Position::BeforePath..Position::AfterQuery];
-        let mut urls: Vec<_> = self
-            .mirrors
-            .iter()
-            .map(|mirror| format!("{}/{host}{path}", mirror.as_str().trim_end_matches('/')))
-            .collect();
+        let mut urls = self.own_urls(file)?;
+        let mirrors = self.mirrors.iter().map(|mirror| mirror.as_str().trim_end_matches('/'));
+        urls.extend(mirrors.map(|mirror| format!("{mirror}/{host}{path}")));
         if !self.download.mirrors_only {
             urls.push(upstream.to_string());
         }
         Ok(urls)
+    }
+
+    /// Those of its [[download.artifact]].
+    fn own_urls(&self, file: &LockedFile) -> Result<Vec<String>> {
+        let of_it = self.download.artifacts.iter().filter(|artifact| artifact.name == file.name);
+        let fill = |url: &String| {
+            let url = url.replace("{version}", &file.version).replace("{arch}", file.arch.as_str());
+            let place = format!("urls of the [[download.artifact]] `{}`", file.name);
+            http_url(&url, &place).map(|url| url.to_string())
+        };
+        of_it.flat_map(|artifact| &artifact.urls).map(fill).collect()
     }
 
     /// The hosts that serve `registry`: those of its section, then the registry itself.
@@ -132,29 +173,36 @@ impl Sources {
         let section = self.registries.iter().find(|section| section.prefix == registry);
         let mut hosts = Vec::new();
         for host in section.map(|section| section.hosts.as_slice()).unwrap_or_default() {
-            hosts.push(registry_host(&host.url, host.skip_verify)?);
+            let own = host.ca.as_ref().and_then(|ca| self.of_hosts.get(ca));
+            hosts.push(self.registry_host(&host.url, host.skip_verify, own)?);
         }
         if !self.download.mirrors_only {
             let server = section.and_then(|section| section.server.as_deref());
             let server = server.map_or_else(|| Registry::home(registry), str::to_owned);
-            hosts.push(registry_host(&server, false)?);
+            hosts.push(self.registry_host(&server, false, None)?);
         }
         Ok(hosts)
     }
-}
 
-fn registry_host(address: &str, skip_verify: bool) -> Result<RegistryHost> {
-    let place = "url of a [[containerd.registry]] host of cluster.toml";
-    let url = http_url(address, place)?;
-    if url.path() != "/" {
-        return Err(Error::input("address-invalid", format!("`{address}` has a path"))
-            .hint(format!("leave only scheme, host and port in the {place}")));
+    fn registry_host(
+        &self,
+        address: &str,
+        skip_verify: bool,
+        own: Option<&Authority>,
+    ) -> Result<RegistryHost> {
+        let place = "url of a [[containerd.registry]] host of cluster.toml";
+        let url = http_url(address, place)?;
+        if url.path() != "/" {
+            return Err(Error::input("address-invalid", format!("`{address}` has a path"))
+                .hint(format!("leave only scheme, host and port in the {place}")));
+        }
+        Ok(RegistryHost {
+            authority: url[Position::BeforeHost..Position::AfterPort].to_owned(),
+            plain: url.scheme() == "http",
+            skip_verify,
+            authorities: self.authority.iter().chain(own).cloned().collect(),
+        })
     }
-    Ok(RegistryHost {
-        authority: url[Position::BeforeHost..Position::AfterPort].to_owned(),
-        plain: url.scheme() == "http",
-        skip_verify,
-    })
 }
 
 fn http_url(address: &str, place: &str) -> Result<Url> {
@@ -177,14 +225,19 @@ fn http_url(address: &str, place: &str) -> Result<Url> {
 
 #[cfg(test)]
 mod tests {
+    use khost::Host;
     use kspec::{Cluster, Lock};
 
     use super::Sources;
 
     fn sources(download: &str) -> Sources {
         let node = "[[node]]\nname = 'n'\naddress = '192.0.2.1'\nroles = ['control-plane','etcd']";
-        Sources::new(&Cluster::parse(&format!("schema = 1\n{download}\n{node}")).unwrap(), false)
-            .unwrap()
+        Sources::new(
+            &Cluster::parse(&format!("schema = 1\n{download}\n{node}")).unwrap(),
+            &Host::new("/"),
+            false,
+        )
+        .unwrap()
     }
 
     fn urls(download: &str, url: &str) -> Vec<String> {
@@ -214,6 +267,15 @@ mod tests {
         );
         let only = format!("{two}\nmirrors-only = true");
         assert_eq!(urls(&only, "https://h/f").len(), 2);
+    }
+
+    #[test]
+    fn an_artifacts_own_addresses_come_first() {
+        let own = "[download]\nmirrors = ['http://10.0.0.1']\n[[download.artifact]]\nname = 'x'\n\
+                   urls = ['https://a/{version}/x-{arch}', 'http://b/x']\n\
+                   [[download.artifact]]\nname = 'y'\nurls = ['http://c/y']";
+        let all = ["https://a/1/x-amd64", "http://b/x", "http://10.0.0.1/h/f", "https://h/f"];
+        assert_eq!(urls(own, "https://h/f"), all);
     }
 
     #[test]

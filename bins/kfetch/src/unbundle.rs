@@ -51,7 +51,7 @@ impl<R: Read> Bundle<R> {
     }
 
     pub(crate) fn entries(&mut self) -> Result<Entries<'_, R>> {
-        let entries = self.archive.entries().map_err(|error| damaged(&self.name, error))?;
+        let entries = self.archive.entries().map_err(|error| damaged(&self.name, &error))?;
         // Raw: what tar has for long names and the like is no part of a bundle.
         Ok(Entries { entries: entries.raw(true), name: &self.name })
     }
@@ -61,7 +61,7 @@ impl<R: Read> Bundle<R> {
         let mut source = self.archive.into_inner();
         let mut buffer = vec![0; 1 << 16];
         loop {
-            match source.read(&mut buffer).map_err(|error| damaged(&self.name, error))? {
+            match source.read(&mut buffer).map_err(|error| damaged(&self.name, &error))? {
                 0 => return Ok(source.into_inner()),
                 length if buffer[..length].iter().all(|byte| *byte == 0) => {}
                 _ => return Err(invalid(&self.name, "something follows its end")),
@@ -134,7 +134,7 @@ impl<'a, R: Read> Entries<'a, R> {
             }
             if store.size(digest)? == Some(found) {
                 let found = fs::copy_hashed(&mut entry, &mut io::sink());
-                self.compare(digest, found.map_err(|error| damaged(self.name, error))?)?;
+                self.compare(digest, found.map_err(|error| damaged(self.name, &error))?)?;
             } else {
                 self.keep(digest, &mut entry, store)?;
             }
@@ -142,7 +142,7 @@ impl<'a, R: Read> Entries<'a, R> {
         match self.entries.next() {
             None => Ok(()),
             Some(entry) => {
-                let entry = entry.map_err(|error| damaged(self.name, error))?;
+                let entry = entry.map_err(|error| damaged(self.name, &error))?;
                 let name = shown(&entry.path_bytes());
                 Err(self.invalid(&format!("it has `{name}` behind its last blob")))
             }
@@ -164,7 +164,7 @@ impl<'a, R: Read> Entries<'a, R> {
         let mut file = File::create(to).map_err(failed)?;
         let (mut entry, mut buffer) = (Hashed::new(entry), vec![0; 1 << 18]);
         loop {
-            match entry.read(&mut buffer).map_err(|error| damaged(self.name, error))? {
+            match entry.read(&mut buffer).map_err(|error| damaged(self.name, &error))? {
                 0 => break,
                 length => file.write_all(&buffer[..length]).map_err(failed)?,
             }
@@ -177,8 +177,8 @@ impl<'a, R: Read> Entries<'a, R> {
     /// The next entry, which must be a plain file called `name`.
     fn next(&mut self, name: &str) -> Result<Entry<'a, BufReader<R>>> {
         let entry = match self.entries.next() {
-            Some(entry) => entry.map_err(|error| damaged(self.name, error))?,
-            None => return Err(damaged(self.name, io::ErrorKind::UnexpectedEof.into())),
+            Some(entry) => entry.map_err(|error| damaged(self.name, &error))?,
+            None => return Err(damaged(self.name, &io::ErrorKind::UnexpectedEof.into())),
         };
         let (found, kind) = (entry.path_bytes().into_owned(), entry.header().entry_type());
         if kind != EntryType::Regular || found != name.as_bytes() {
@@ -196,9 +196,9 @@ impl<'a, R: Read> Entries<'a, R> {
             return Err(invalid(bundle, &format!("its `{name}` is too long")));
         }
         let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(|error| damaged(bundle, error))?;
+        entry.read_to_end(&mut bytes).map_err(|error| damaged(bundle, &error))?;
         if bytes.len() as u64 != entry.size() {
-            return Err(damaged(bundle, io::ErrorKind::UnexpectedEof.into()));
+            return Err(damaged(bundle, &io::ErrorKind::UnexpectedEof.into()));
         }
         Ok(bytes)
     }
@@ -208,7 +208,7 @@ impl<'a, R: Read> Entries<'a, R> {
             return Ok(());
         }
         let cause = format!("{} is {found}", bundle::blob_name(wanted));
-        Err(damaged(self.name, io::Error::other(cause)))
+        Err(damaged(self.name, &io::Error::other(cause)))
     }
 
     fn invalid(&self, why: &str) -> Error {
@@ -228,7 +228,7 @@ fn invalid(bundle: &Path, why: &str) -> Error {
         .hint("make it with `kfetch bundle`; what others made or changed is not taken")
 }
 
-fn damaged(bundle: &Path, error: io::Error) -> Error {
+fn damaged(bundle: &Path, error: &io::Error) -> Error {
     let what = format!("`{}` is damaged or cut off", bundle.display());
     Error::host("bundle-damaged", what).because(shown(error.to_string().as_bytes())).hint(
         "copy it again; its SHA-256 (`sha256sum`) must be the one that `kfetch bundle` printed",

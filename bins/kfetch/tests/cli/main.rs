@@ -4,12 +4,15 @@
 mod archives;
 mod beside;
 mod bundle;
+mod distribution;
 mod faults;
 mod files;
 mod images;
 mod inputs;
 mod lock;
 mod prune;
+mod refused_bundles;
+mod registry;
 mod server;
 
 use std::{collections::BTreeSet, fmt::Write as _};
