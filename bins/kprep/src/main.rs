@@ -62,8 +62,14 @@ enum Verb {
     /// List everything wrong with cluster.toml and with this machine; changes nothing
     ///
     /// Exits 2 when the description is wrong, 1 when the machine is. With `-v` and `--json`, what
-    /// is good is listed as well. Needs no root, but only root learns who holds a port.
-    Validate,
+    /// is good or could not be looked at is listed as well. Needs no root, but root sees more: who
+    /// holds a port, what a firewall drops.
+    Validate {
+        /// Also see whether the disk is fast enough for etcd: writes for up to two seconds into a
+        /// file without a name
+        #[arg(long)]
+        probe_disk: bool,
+    },
     /// Print what facts.json would say of this machine, as JSON
     ///
     /// Without a cluster.toml, for the cluster that `kprep init` would describe.
@@ -87,7 +93,7 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
         Verb::Init { stdout } => {
             init::run(&tool, cli.common.node.as_deref(), stdout).map(|()| Exit::Done)
         }
-        Verb::Validate => Ok(validate::run(&tool)),
+        Verb::Validate { probe_disk } => Ok(validate::run(&tool, probe_disk)),
         Verb::Dns(request) => dns::run(&tool, request),
         Verb::Facts => print_facts(&tool, cli.common.node.as_deref()).map(|()| Exit::Done),
     }

@@ -2,70 +2,57 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use khost::{Host, Result, fs, steps::sysctl};
-use kspec::{
-    Cluster,
-    cluster::KubeProxyMode,
-    state::{Facts, Kernel},
-};
+use khost::{fs, steps::sysctl};
+use kspec::cluster::KubeProxyMode;
 
-use super::Finding;
+use super::{Found, Outcome, Subject};
 use crate::sysctls;
 
 /// The first release that kube-proxy's nftables mode works with (Kubernetes, "nftables proxy
 /// mode").
 const NFTABLES: (u32, u32) = (5, 13);
 
-pub(super) fn cgroup(host: &Host) -> Result<Finding> {
-    let code = "cgroup-missing";
-    let found = fs::names(&host.path("/sys/fs/cgroup"))?;
-    Ok(if found.is_empty() {
-        Finding::problem(code, "no control groups are mounted")
-            .seen("/sys/fs/cgroup is empty")
-            .remedy("mount them: systemd does so on every machine it boots")
-    } else {
-        Finding::passed(code, "control groups are mounted")
-    })
-}
-
-pub(super) fn overlay(kernel: &Kernel) -> Finding {
-    let code = "overlay-missing";
-    if kernel.overlay {
-        return Finding::passed(code, "the kernel knows overlay file systems");
+pub(super) fn overlay(subject: &Subject<'_>) -> Found {
+    if subject.facts.kernel.overlay {
+        return Outcome::passed("the kernel knows overlay file systems").only();
     }
-    Finding::problem(code, "the kernel knows no overlay file systems, which containers are made of")
+    Outcome::problem("the kernel knows no overlay file systems, which containers are made of")
         .seen("overlay is not in /proc/filesystems and no module has it")
         .remedy("install the modules of the running kernel, or boot a kernel that has overlay")
+        .only()
 }
 
-pub(super) fn bridge_netfilter(kernel: &Kernel) -> Finding {
-    let code = "bridge-netfilter-missing";
-    if kernel.bridge_netfilter {
-        return Finding::passed(code, "bridged packets can be shown to iptables");
+pub(super) fn bridge_netfilter(subject: &Subject<'_>) -> Found {
+    if subject.facts.kernel.bridge_netfilter {
+        return Outcome::passed("bridged packets can be shown to iptables").only();
     }
-    Finding::warning(code, "a Service may not answer when its pod is on the node of its client")
+    Outcome::warning("a Service may not answer when its pod is on the node of its client")
         .seen("the kernel has no br_netfilter, and no module of that name can be loaded")
         .remedy("install the modules of the running kernel")
+        .only()
 }
 
-pub(super) fn release(release: &str, mode: KubeProxyMode) -> Finding {
-    let code = "kernel-too-old";
+pub(super) fn release(subject: &Subject<'_>) -> Found {
+    new_enough(&subject.facts.kernel.release, subject.cluster.kube_proxy.mode).only()
+}
+
+fn new_enough(release: &str, mode: KubeProxyMode) -> Outcome {
     let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
     let mut number = || numbers.next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
     let found: (u32, u32) = (number(), number());
     if mode != KubeProxyMode::Nftables || found >= NFTABLES {
-        return Finding::passed(code, "the kernel is new enough").seen(release);
+        return Outcome::passed("the kernel is new enough").seen(release);
     }
     let (major, minor) = NFTABLES;
-    Finding::problem(code, format!("kube-proxy's nftables mode needs Linux {major}.{minor}"))
+    Outcome::problem(format!("kube-proxy's nftables mode needs Linux {major}.{minor}"))
         .seen(format!("this is {release}"))
         .remedy("set mode = \"iptables\" in [kube-proxy], or boot a newer kernel")
 }
 
 /// Parameters of `[host] sysctls` that this kernel does not have: better found before anything is
 /// changed than half way through.
-pub(super) fn parameters(host: &Host, cluster: &Cluster) -> Finding {
-    let code = "sysctl-missing";
+pub(super) fn parameters(subject: &Subject<'_>) -> Found {
+    let Subject { host, cluster, .. } = subject;
     let unknown: Vec<_> = cluster
         .host
         .sysctls
@@ -74,12 +61,13 @@ pub(super) fn parameters(host: &Host, cluster: &Cluster) -> Finding {
         .map(String::as_str)
         .collect();
     if unknown.is_empty() {
-        return Finding::passed(code, "the kernel has the parameters of [host] sysctls");
+        return Outcome::passed("the kernel has the parameters of [host] sysctls").only();
     }
-    Finding::problem(code, format!("this kernel has no `{}`", unknown.join("`, `")))
+    Outcome::problem(format!("this kernel has no `{}`", unknown.join("`, `")))
         .seen("there is no such file below /proc/sys")
         .remedy("take it out of [host] sysctls, or load the module that brings it")
         .at("host.sysctls")
+        .only()
 }
 
 /// Directories of sysctl.d(5); a file hides those of its name in the directories after its own.
@@ -87,7 +75,8 @@ const DIRS: [&str; 4] =
     ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"];
 
 /// Files that set a parameter of ours to something else, and are read after our file at boot.
-pub(super) fn overridden(host: &Host, cluster: &Cluster, facts: &Facts) -> Result<Vec<Finding>> {
+pub(super) fn overridden(subject: &Subject<'_>) -> Found {
+    let Subject { host, cluster, facts, .. } = subject;
     let mut files = BTreeMap::new();
     for dir in DIRS {
         for name in fs::names(&host.path(dir))? {
@@ -104,7 +93,7 @@ pub(super) fn overridden(host: &Host, cluster: &Cluster, facts: &Facts) -> Resul
     let later = files.into_iter().filter(|(name, _)| name.as_str() > ours).map(|(_, file)| file);
     let found = contradictions(&wanted, later);
     Ok(if found.is_empty() {
-        vec![Finding::passed("sysctl-overridden", "nobody else sets what kprep sets at boot")]
+        vec![Outcome::passed("nobody else sets what kprep sets at boot")]
     } else {
         found
     })
@@ -115,7 +104,7 @@ pub(super) fn overridden(host: &Host, cluster: &Cluster, facts: &Facts) -> Resul
 fn contradictions(
     wanted: &BTreeMap<String, String>,
     later: impl Iterator<Item = (String, String)>,
-) -> Vec<Finding> {
+) -> Vec<Outcome> {
     let mut last = BTreeMap::new();
     for (path, text) in later {
         for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
@@ -129,20 +118,19 @@ fn contradictions(
         let what = format!("{key} will not be {wanted} after the next boot");
         let remedy = format!("remove {key} from `{path}`");
         let seen = format!("`{path}` sets it to {value}");
-        Some(Finding::warning("sysctl-overridden", what).seen(seen).remedy(remedy))
+        Some(Outcome::warning(what).seen(seen).remedy(remedy))
     };
     last.into_iter().filter_map(differs).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use khost::Host;
-    use kspec::{
-        Cluster,
-        cluster::KubeProxyMode::{Iptables, Nftables},
-    };
+    use kspec::cluster::KubeProxyMode::{Iptables, Nftables};
 
-    use super::{super::Verdict, contradictions, parameters, release};
+    use super::{
+        super::{Verdict, sample::Sample},
+        contradictions, new_enough,
+    };
 
     #[test]
     fn nftables_needs_a_kernel() {
@@ -153,24 +141,47 @@ mod tests {
             ("4.18.0-553.el8", Nftables, Verdict::Problem),
             ("4.18.0-553.el8", Iptables, Verdict::Passed),
         ] {
-            assert_eq!(release(text, mode).verdict, verdict, "{text}");
+            assert_eq!(new_enough(text, mode).verdict, verdict, "{text}");
         }
     }
 
     #[test]
     fn unknown_parameters_are_named() {
-        let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(root.path().join("proc/sys/vm/swappiness")).unwrap();
-        let host = Host::new(root.path());
-        let mut cluster = Cluster::default();
+        let mut sample = Sample::new(&[("/proc/sys/vm/swappiness", "60")]);
         for key in ["vm.swappiness", "net.bridge.bridge-nf-call-iptables"] {
-            cluster.host.sysctls.insert(key.into(), "1".into());
+            sample.cluster.host.sysctls.insert(key.into(), "1".into());
         }
-        assert_eq!(parameters(&host, &cluster).verdict, Verdict::Passed);
-        cluster.host.sysctls.insert("net.nope".into(), "1".into());
-        let finding = parameters(&host, &cluster);
-        assert_eq!(finding.verdict, Verdict::Problem);
-        assert_eq!(finding.what, "this kernel has no `net.nope`");
+        assert!(sample.says("sysctl-missing").starts_with("good"));
+        sample.cluster.host.sysctls.insert("net.nope".into(), "1".into());
+        let said = sample.says("sysctl-missing");
+        let problem = "problem[sysctl-missing]: host.sysctls: this kernel has no `net.nope`\n";
+        assert!(said.starts_with(problem), "{said}");
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_is_told() {
+        let mut sample = Sample::new(&[
+            ("/proc/filesystems", "nodev\ttmpfs\n"),
+            ("/proc/sys/kernel/osrelease", "4.18.0-553.el8\n"),
+        ]);
+        sample.cluster.kube_proxy.mode = Nftables;
+        for (code, said) in [
+            ("overlay-missing", "problem[overlay-missing]: the kernel knows no overlay"),
+            ("bridge-netfilter-missing", "warning[bridge-netfilter-missing]: a Service may not"),
+            ("kernel-too-old", "problem[kernel-too-old]: kube-proxy's nftables mode needs Linux"),
+        ] {
+            assert!(sample.says(code).starts_with(said), "{}", sample.says(code));
+        }
+    }
+
+    #[test]
+    fn a_later_file_that_overrides_ours_is_named() {
+        let sample = Sample::new(&[("/etc/sysctl.d/99-x.conf", "net.ipv4.ip_forward = 0\n")]);
+        insta::assert_snapshot!(sample.says("sysctl-overridden"), @"
+        warning[sysctl-overridden]: net.ipv4.ip_forward will not be 1 after the next boot
+            seen: `/etc/sysctl.d/99-x.conf` sets it to 0
+            hint: remove net.ipv4.ip_forward from `/etc/sysctl.d/99-x.conf`
+        ");
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! The machine: its system, memory, address, swap and resolver.
+//! The machine: its system, memory, swap and resolver.
 
 use std::net::IpAddr;
 
-use khost::{Host, Result, fs, steps::network};
-use kspec::{Cluster, Node, Role, state::Facts};
+use khost::{Host, fs, os};
+use kspec::{Node, Role};
 
-use super::Finding;
+use super::{Found, Outcome, Subject};
 use crate::{
-    facts::resolver,
+    facts::{self, resolver},
     resolver::{conf::ResolvConf, upstream::Upstream},
 };
 
@@ -15,41 +15,32 @@ use crate::{
 const CONTROL_PLANE_MIB: u64 = 1500;
 const NODE_MIB: u64 = 1024;
 
-pub(super) fn operating_system(host: &Host) -> Result<Finding> {
-    let os = khost::os::operating_system(host)?;
-    Ok(Finding::passed("os-unsupported", "the operating system is supported").seen(os.name))
+pub(super) fn operating_system(host: &Host) -> Found {
+    let os = os::operating_system(host)?;
+    Outcome::passed("the operating system is supported").seen(os.name).only()
+}
+
+pub(super) fn arch(_: &Host) -> Found {
+    let arch = facts::arch()?;
+    Outcome::passed("the processor is supported").seen(arch.to_string()).only()
 }
 
 /// `sd_booted(3)`: the directory exists where systemd is init.
-pub(super) fn init(host: &Host) -> Finding {
+pub(super) fn init(host: &Host) -> Found {
     if fs::exists(&host.path("/run/systemd/system")) {
-        return Finding::passed("init-not-systemd", "systemd is init");
+        return Outcome::passed("systemd is init").only();
     }
-    Finding::problem("init-not-systemd", "systemd is not init")
+    Outcome::problem("systemd is not init")
         .seen("there is no /run/systemd/system")
         .remedy("use a machine, or a container, that systemd booted")
+        .only()
 }
 
-pub(super) fn address(node: &Node) -> Result<Finding> {
-    Ok(is_own(node, &network::addresses()?))
+pub(super) fn memory(subject: &Subject<'_>) -> Found {
+    suffices(subject.facts.memory_mib, subject.node).only()
 }
 
-fn is_own(node: &Node, own: &[IpAddr]) -> Finding {
-    let (address, name) = (node.address, &node.name);
-    let seen = own.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if own.contains(&address) {
-        return Finding::passed("address-not-here", format!("{address} is one of this machine's"))
-            .seen(seen);
-    }
-    let seen = if seen.is_empty() { "it has none but loopback".into() } else { seen };
-    let what = format!("{address} of node `{name}` is not an address of this machine");
-    Finding::problem("address-not-here", what).seen(format!("it has: {seen}")).remedy(format!(
-        "correct the address of [[node]] `{name}`, or give the machine that address, \
-         or say with `--node` which node it is"
-    ))
-}
-
-pub(super) fn memory(mib: u64, node: &Node) -> Finding {
+fn suffices(mib: u64, node: &Node) -> Outcome {
     let (least, role) = if node.is(Role::ControlPlane) {
         (CONTROL_PLANE_MIB, "a control plane")
     } else {
@@ -58,26 +49,27 @@ pub(super) fn memory(mib: u64, node: &Node) -> Finding {
     let wanted = format!("{role} needs {least} MiB of memory");
     let seen = format!("this machine has {mib} MiB");
     if mib >= least {
-        return Finding::passed("memory-too-small", wanted).seen(seen);
+        return Outcome::passed(wanted).seen(seen);
     }
-    Finding::problem("memory-too-small", wanted)
+    Outcome::problem(wanted)
         .seen(seen)
         .remedy("give the machine more memory, or another machine these roles")
 }
 
 /// Swap that apply leaves on although kubelet would rather have it off.
-pub(super) fn swap(facts: &Facts) -> Finding {
-    let code = "swap-not-ours";
-    if facts.container && facts.swap {
-        return Finding::warning(code, "swap is left alone, and kubelet told to live with it")
+pub(super) fn swap(subject: &Subject<'_>) -> Found {
+    if subject.facts.container && subject.facts.swap {
+        return Outcome::warning("swap is left alone, and kubelet told to live with it")
             .seen("it belongs to the machine that this container runs on")
-            .remedy("switch swap off on that machine, if you can");
+            .remedy("switch swap off on that machine, if you can")
+            .only();
     }
-    Finding::passed(code, "swap is off, or kprep may switch it off, or it shall stay")
+    Outcome::passed("swap is off, or kprep may switch it off, or it shall stay").only()
 }
 
 /// kubespray asks for one nameserver unless `CoreDNS` is told where else to ask.
-pub(super) fn nameservers(host: &Host, cluster: &Cluster, facts: &Facts) -> Result<Finding> {
+pub(super) fn nameservers(subject: &Subject<'_>) -> Found {
+    let Subject { host, cluster, facts, .. } = subject;
     let (path, servers) = if cluster.host.resolver.manage {
         let upstream = Upstream::of(host, cluster, facts.resolver)?;
         (resolver::RESOLV_CONF, upstream.for_pods(cluster).servers)
@@ -86,15 +78,14 @@ pub(super) fn nameservers(host: &Host, cluster: &Cluster, facts: &Facts) -> Resu
         (&*facts.resolv_conf, ResolvConf::parse(&text).servers)
     };
     let elsewhere = !cluster.addons.upstream_dns.is_empty() || !cluster.addons.coredns.enabled;
-    Ok(has_nameserver(path, &servers, elsewhere))
+    has_nameserver(path, &servers, elsewhere).only()
 }
 
-fn has_nameserver(path: &str, servers: &[IpAddr], elsewhere: bool) -> Finding {
-    let code = "nameserver-missing";
+fn has_nameserver(path: &str, servers: &[IpAddr], elsewhere: bool) -> Outcome {
     if !servers.is_empty() || elsewhere {
-        return Finding::passed(code, "CoreDNS knows whom to ask");
+        return Outcome::passed("CoreDNS knows whom to ask");
     }
-    Finding::problem(code, "CoreDNS has nobody to ask for names outside the cluster")
+    Outcome::problem("CoreDNS has nobody to ask for names outside the cluster")
         .seen(format!("`{path}` names no nameserver"))
         .remedy(format!("add `nameserver ADDRESS` to `{path}`, or set upstream-dns in [addons]"))
 }
@@ -103,20 +94,13 @@ fn has_nameserver(path: &str, servers: &[IpAddr], elsewhere: bool) -> Finding {
 mod tests {
     use kspec::{Cluster, Node, Role};
 
-    use super::{super::Verdict, has_nameserver, is_own, memory};
+    use super::{
+        super::{Verdict, sample::Sample},
+        has_nameserver, suffices,
+    };
 
     fn node() -> Node {
         Cluster::example("node1", "192.0.2.11".parse().unwrap()).nodes.remove(0)
-    }
-
-    #[test]
-    fn an_address_must_be_here() {
-        let other = ["192.0.2.12".parse().unwrap(), "2001:db8::1".parse().unwrap()];
-        let finding = is_own(&node(), &other);
-        assert_eq!(finding.verdict, Verdict::Problem);
-        assert_eq!(finding.evidence, "it has: 192.0.2.12, 2001:db8::1");
-        assert_eq!(is_own(&node(), &[node().address]).verdict, Verdict::Passed);
-        assert!(is_own(&node(), &[]).evidence.contains("none"));
     }
 
     #[test]
@@ -129,7 +113,7 @@ mod tests {
             (1023, &worker, Verdict::Problem),
             (1024, &worker, Verdict::Passed),
         ] {
-            assert_eq!(memory(mib, node).verdict, verdict, "{mib}");
+            assert_eq!(suffices(mib, node).verdict, verdict, "{mib}");
         }
     }
 
@@ -142,6 +126,27 @@ mod tests {
             (&[], false, Verdict::Problem),
         ] {
             assert_eq!(has_nameserver("/r", servers, elsewhere).verdict, verdict);
+        }
+    }
+
+    #[test]
+    fn each_is_named_by_its_code() {
+        let mut sample = Sample::new(&[
+            ("/proc/meminfo", "MemTotal: 1048576 kB\n"),
+            ("/etc/resolv.conf", "search example\n"),
+            ("/proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n"),
+            ("/run/systemd/container", "lxc"),
+        ]);
+        sample.container = true;
+        for (code, said) in [
+            ("memory-too-small", "problem[memory-too-small]: a control plane needs 1500 MiB"),
+            ("nameserver-missing", "problem[nameserver-missing]: CoreDNS has nobody to ask"),
+            ("swap-not-ours", "warning[swap-not-ours]: swap is left alone"),
+            ("init-not-systemd", "problem[init-not-systemd]: systemd is not init"),
+            ("os-unsupported", "good[os-unsupported]: the operating system is supported"),
+            ("arch-unsupported", "good[arch-unsupported]: the processor is supported"),
+        ] {
+            assert!(sample.says(code).starts_with(said), "{}", sample.says(code));
         }
     }
 }

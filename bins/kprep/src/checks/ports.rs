@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use khost::{Host, Result, fs};
-use kspec::{Node, Role};
+use kspec::{Node, Role, cluster::Backend};
 
-use super::Finding;
+use super::{Found, Outcome, Subject};
 
 /// A port and the program that listens there on a node.
 type Port = (u16, &'static str);
@@ -13,7 +13,8 @@ type Port = (u16, &'static str);
 const CONTROL_PLANE: [Port; 3] =
     [(6443, "kube-apiserver"), (10257, "kube-controller-manager"), (10259, "kube-scheduler")];
 const ETCD: [Port; 2] = [(2379, "etcd"), (2380, "etcd")];
-const KUBELET: [Port; 2] = [(10248, "kubelet"), (10250, "kubelet")];
+const NODE: [Port; 4] =
+    [(10248, "kubelet"), (10249, "kube-proxy"), (10250, "kubelet"), (10256, "kube-proxy")];
 
 /// Who has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,13 +28,11 @@ enum Holder {
     },
 }
 
-/// One finding for each port that somebody else has, or one that says all are free. `prepared`
-/// says that kprep has been here before: until then, a program of the right name is not ours.
-pub(super) fn free(host: &Host, node: &Node, prepared: bool) -> Result<Vec<Finding>> {
-    let mut listening = BTreeMap::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        listening.extend(listeners(&fs::read_text(&host.path(table))?.unwrap_or_default()));
-    }
+/// One finding for each port that somebody else has, or one that says all are free. Until kprep
+/// has been here, a program of the right name is not ours.
+pub(super) fn free(subject: &Subject<'_>) -> Found {
+    let Subject { host, cluster, node, prepared, .. } = subject;
+    let listening = listening(host)?;
     let wanted = wanted(node);
     let taken = wanted.iter().filter_map(|port| Some((*port, *listening.get(&port.0)?)));
     let taken: Vec<_> = taken.collect();
@@ -47,15 +46,64 @@ pub(super) fn free(host: &Host, node: &Node, prepared: bool) -> Result<Vec<Findi
             },
         }
     };
-    let found: Vec<_> = taken
+    let mut found: Vec<_> = taken
         .into_iter()
-        .filter_map(|(port, inode)| judge(port, &holder(inode, port.1), prepared))
+        .filter_map(|(port, inode)| judge(port, &holder(inode, port.1), *prepared))
         .collect();
+    let flannel = &cluster.network.flannel;
+    if flannel.backend == Backend::Vxlan && !prepared && datagrams(host)?.contains(&flannel.port) {
+        found.push(
+            Outcome::problem(format!("UDP port {} is taken, which flannel needs", flannel.port))
+                .seen("a program or an interface of the kind vxlan has it")
+                .remedy("look with `ss -ulnp` and `ip -d link show type vxlan`, and remove it"),
+        );
+    }
     if !found.is_empty() {
         return Ok(found);
     }
     let numbers: Vec<_> = wanted.iter().map(|(number, _)| number.to_string()).collect();
-    Ok(vec![Finding::passed("port-taken", "its ports are free or its own").seen(numbers.join(" "))])
+    Outcome::passed("its ports are free or its own").seen(numbers.join(" ")).only()
+}
+
+/// A `NodePort` that a program of the machine has does not answer for its Service.
+pub(super) fn node_ports_free(subject: &Subject<'_>) -> Found {
+    let range = &subject.cluster.network.node_ports;
+    let ends = range
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.parse::<u16>().ok()?, last.parse::<u16>().ok()?)));
+    let within = |port: &u16| ends.is_some_and(|(first, last)| (first..=last).contains(port));
+    let taken: Vec<_> = listening(subject.host)?.into_keys().filter(within).collect();
+    if taken.is_empty() {
+        return Outcome::passed(format!("nobody listens at the node ports, {range}")).only();
+    }
+    let taken: Vec<_> = taken.iter().map(ToString::to_string).collect();
+    Outcome::warning("a program listens at ports that Services may be given")
+        .seen(taken.join(" "))
+        .remedy("look with `ss -tlnp`, and stop it or change node-ports in [network]")
+        .only()
+}
+
+/// TCP ports that are listened at, with the inodes of their sockets.
+fn listening(host: &Host) -> Result<BTreeMap<u16, u64>> {
+    let mut listening = BTreeMap::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        listening.extend(listeners(&fs::read_text(&host.path(table))?.unwrap_or_default()));
+    }
+    Ok(listening)
+}
+
+/// UDP ports that are bound.
+fn datagrams(host: &Host) -> Result<Vec<u16>> {
+    let mut bound = Vec::new();
+    for table in ["/proc/net/udp", "/proc/net/udp6"] {
+        let text = fs::read_text(&host.path(table))?.unwrap_or_default();
+        let port = |line: &str| {
+            let local = line.split_whitespace().nth(1)?;
+            u16::from_str_radix(local.rsplit(':').next()?, 16).ok()
+        };
+        bound.extend(text.lines().filter_map(port));
+    }
+    Ok(bound)
 }
 
 fn wanted(node: &Node) -> Vec<Port> {
@@ -67,13 +115,13 @@ fn wanted(node: &Node) -> Vec<Port> {
         wanted.extend(ETCD);
     }
     if node.is(Role::ControlPlane) || node.is(Role::Worker) {
-        wanted.extend(KUBELET);
+        wanted.extend(NODE);
     }
     wanted
 }
 
 /// The problem with a port that `holder` has; none when it is the node's own program.
-fn judge((number, program): Port, holder: &Holder, prepared: bool) -> Option<Finding> {
+fn judge((number, program): Port, holder: &Holder, prepared: bool) -> Option<Outcome> {
     let own = match holder {
         Holder::Named(name) => name == kept(program),
         Holder::Hidden { own_runs } => *own_runs,
@@ -86,7 +134,7 @@ fn judge((number, program): Port, holder: &Holder, prepared: bool) -> Option<Fin
         Holder::Hidden { .. } => "a program listens at it; run as root to learn which".into(),
     };
     Some(
-        Finding::problem("port-taken", format!("port {number} is taken, which {program} needs"))
+        Outcome::problem(format!("port {number} is taken, which {program} needs"))
             .seen(who)
             .remedy(format!("look with `ss -tlnp 'sport = :{number}'` and stop that program")),
     )
@@ -136,7 +184,7 @@ fn socket(link: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Holder, judge, kept, listeners, socket};
+    use super::{super::sample::Sample, Holder, judge, kept, listeners, socket};
 
     #[test]
     fn only_listeners_count() {
@@ -167,5 +215,35 @@ mod tests {
             assert_eq!(judge(port, &holder, prepared).is_none(), fine, "{holder:?}");
         }
         assert_eq!(kept(port.1).len(), 15);
+    }
+
+    #[test]
+    fn taken_ports_are_told_of_one_by_one() {
+        let line =
+            |port: u16| format!("   0: 00000000:{port:04X} 0:0 0A 0:0 00:0 0 0 0 {port} 1\n");
+        let mut sample = Sample::new(&[
+            ("/proc/net/tcp", &(line(6443) + &line(2379) + &line(31000))),
+            ("/proc/net/udp", &line(8472).replace(" 0A ", " 07 ")),
+        ]);
+        insta::assert_snapshot!(sample.says("port-taken"), @"
+        problem[port-taken]: port 6443 is taken, which kube-apiserver needs
+            seen: a program listens at it; run as root to learn which
+            hint: look with `ss -tlnp 'sport = :6443'` and stop that program
+        problem[port-taken]: port 2379 is taken, which etcd needs
+            seen: a program listens at it; run as root to learn which
+            hint: look with `ss -tlnp 'sport = :2379'` and stop that program
+        problem[port-taken]: UDP port 8472 is taken, which flannel needs
+            seen: a program or an interface of the kind vxlan has it
+            hint: look with `ss -ulnp` and `ip -d link show type vxlan`, and remove it
+        ");
+        insta::assert_snapshot!(sample.says("node-port-taken"), @"
+        warning[node-port-taken]: a program listens at ports that Services may be given
+            seen: 31000
+            hint: look with `ss -tlnp`, and stop it or change node-ports in [network]
+        ");
+        sample.prepared = true;
+        assert!(!sample.says("port-taken").contains("8472"), "it may be flannel's own");
+        sample.cluster.network.node_ports = "32000-32767".into();
+        assert!(sample.says("node-port-taken").starts_with("good"));
     }
 }

@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 
-use khost::{Host, fs};
-use kspec::{
-    Cluster,
-    state::{Facts, Family},
-};
+use khost::fs;
+use kspec::state::{Facts, Family};
 
-use super::Finding;
+use super::{Found, Outcome, Subject};
 
 /// Where an ordinary user does not look and root does.
 const SYSTEM: [&str; 6] =
@@ -20,12 +17,13 @@ const ALWAYS: [&str; 8] =
 /// What kubeadm asks for and the packages bring (kubeadm, `preflight/checks.go`).
 const PACKAGED: [&str; 3] = ["conntrack", "ip", "iptables"];
 
-pub(super) fn needed(host: &Host, cluster: &Cluster, facts: &Facts) -> Finding {
+pub(super) fn needed(subject: &Subject<'_>) -> Found {
+    let Subject { host, cluster, facts, .. } = subject;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs: Vec<PathBuf> =
         std::env::split_paths(&path).chain(SYSTEM.map(PathBuf::from)).collect();
     let there = |name: &str| dirs.iter().any(|dir| fs::exists(&host.path(dir).join(name)));
-    found(&names(cluster.host.manage_packages, facts), there)
+    found(&names(cluster.host.manage_packages, facts), there).only()
 }
 
 fn names(manage_packages: bool, facts: &Facts) -> Vec<&'static str> {
@@ -38,25 +36,34 @@ fn names(manage_packages: bool, facts: &Facts) -> Vec<&'static str> {
     names
 }
 
-fn found(names: &[&str], there: impl Fn(&str) -> bool) -> Finding {
-    let code = "programs-missing";
+fn found(names: &[&str], there: impl Fn(&str) -> bool) -> Outcome {
     let missing: Vec<_> = names.iter().copied().filter(|name| !there(name)).collect();
     if missing.is_empty() {
-        return Finding::passed(code, "the programs that are used are there").seen(names.join(" "));
+        return Outcome::passed("the programs that are used are there").seen(names.join(" "));
     }
-    Finding::problem(code, "programs are missing")
+    Outcome::problem("programs are missing")
         .seen(missing.join(" "))
         .remedy("install the packages that bring them")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Verdict, found};
+    use super::{
+        super::{Verdict, sample::Sample},
+        found,
+    };
 
     #[test]
     fn the_missing_are_named() {
         let finding = found(&["mount", "ip", "nsenter"], |name| name == "mount");
         assert_eq!((finding.verdict, &*finding.evidence), (Verdict::Problem, "ip nsenter"));
         assert_eq!(found(&["mount"], |_| true).verdict, Verdict::Passed);
+    }
+
+    #[test]
+    fn what_is_looked_for_depends_on_the_system() {
+        let said = Sample::new(&[("/etc/os-release", "ID=rocky\n")]).says("programs-missing");
+        assert!(said.starts_with("problem[programs-missing]: programs are missing"), "{said}");
+        assert!(said.contains("dnf rpm") && !said.contains("apt-get"), "{said}");
     }
 }

@@ -18,7 +18,7 @@ use khost::{
 use kspec::{
     Arch, Cluster, Node, SCHEMA,
     cluster::{Selinux, Swap},
-    state::{Capabilities, CgroupVersion, Facts, Kernel, Limits, SelinuxMode},
+    state::{Capabilities, CgroupVersion, Facts, Family, Kernel, Limits, Os, SelinuxMode},
 };
 use nix::sys::statvfs::{FsFlags, statvfs};
 
@@ -31,6 +31,17 @@ const CONNTRACK_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// A tree that has no `/etc/os-release` counts as Debian 12, one without `/proc` and `/sys` as a
 /// machine with one processor, cgroup v2, all kernel features, and nothing withheld from root.
 pub(crate) fn gather(host: &Host, cluster: &Cluster, node: &Node) -> Result<Facts> {
+    known(host, cluster, node, operating_system(host)?, arch()?)
+}
+
+/// The same, on a system that cannot become a node too: there, what a supported one would have
+/// takes the place of system and processor, so that all else can still be looked at.
+pub(crate) fn whatever_the_system(host: &Host, cluster: &Cluster, node: &Node) -> Result<Facts> {
+    let os = operating_system(host).unwrap_or_else(|_| ordinary());
+    known(host, cluster, node, os, arch().unwrap_or(Arch::Amd64))
+}
+
+fn known(host: &Host, cluster: &Cluster, node: &Node, os: Os, arch: Arch) -> Result<Facts> {
     let container = is_container(host)?;
     let sys_resource = proc::sys_resource(&of_init(host, "status")?).unwrap_or(true);
     let nofile = proc::nofile(&of_init(host, "limits")?).filter(|_| !sys_resource);
@@ -39,8 +50,8 @@ pub(crate) fn gather(host: &Host, cluster: &Cluster, node: &Node) -> Result<Fact
     Ok(Facts {
         schema: SCHEMA,
         node: node.name.clone(),
-        os: operating_system(host)?,
-        arch: arch()?,
+        os,
+        arch,
         cpus: proc::cpus(&text(host, "/sys/devices/system/cpu/online")?).unwrap_or(1),
         memory_mib: proc::memory_mib(&text(host, "/proc/meminfo")?).unwrap_or(0),
         address: node.address,
@@ -109,7 +120,13 @@ pub(crate) fn default_address() -> Option<IpAddr> {
     v4.map(IpAddr::from).or(v6.map(IpAddr::from))
 }
 
-fn arch() -> Result<Arch> {
+/// What stands for a system that is not known.
+fn ordinary() -> Os {
+    let [id, version, name] = ["debian", "12", "Debian GNU/Linux 12"].map(Into::into);
+    Os { id, version, name, family: Family::Debian }
+}
+
+pub(crate) fn arch() -> Result<Arch> {
     match std::env::consts::ARCH {
         "x86_64" => Ok(Arch::Amd64),
         "aarch64" => Ok(Arch::Arm64),

@@ -9,8 +9,8 @@ use super::{
 /// Problems of a machine that an operator may accept (`host.accept-problems`): those where the
 /// operator may know better. Left out are those that one of kprep's own steps is bound to fail at
 /// (`os-unsupported`, `arch-unsupported`, `init-not-systemd`, `cgroup-missing`,
-/// `programs-missing`, `sysctl-missing`), and `engine-foreign`, which has a key of its own.
-pub const ACCEPTABLE: [&str; 19] = [
+/// `programs-missing`, `sysctl-missing`), and `cluster-foreign`, which knode refuses.
+pub const ACCEPTABLE: [&str; 18] = [
     "address-duplicate",
     "address-not-here",
     "address-of-another",
@@ -20,7 +20,6 @@ pub const ACCEPTABLE: [&str; 19] = [
     "disk-slow",
     "firewall-drops",
     "kernel-too-old",
-    "kubernetes-foreign",
     "leftovers",
     "memory-too-small",
     "nameserver-missing",
