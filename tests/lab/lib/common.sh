@@ -4,9 +4,10 @@
 CACHE=${K8STEPS_CACHE:-/var/cache/k8steps-lab}
 STATE=/run/k8steps-lab/$LAB      # what this instance runs: pids, configs, logs
 DISKS=/var/lib/k8steps-lab/$LAB  # node disks: they outlive a node's crash
-HUB_IP=10.99.0.1                 # the bridge; mirror and registry listen here
+HUB_IP=10.99.0.1                 # the bridge; mirror, registry and name server listen here
 MIRROR_PORT=8080
 REGISTRY_PORT=5000
+DNS_HEALTH_PORT=8053             # the name server itself is on port 53
 ARCH=$(dpkg --print-architecture 2>/dev/null || uname -m)
 case $ARCH in x86_64) ARCH=amd64 ;; aarch64) ARCH=arm64 ;; esac
 # Every archive and image gets this date, so the same input gives the same digest.

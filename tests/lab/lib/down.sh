@@ -29,6 +29,6 @@ groups_gone() { cgroup_remove; [[ -z $(cgroup_dirs) ]]; }
 lab_pids() {
   local f
   cgroup_pids
-  for f in mirror registry; do recorded_pid "$f" || true; done
+  for f in mirror registry names; do recorded_pid "$f" || true; done
   for f in "$NETNS_DIR/$LAB" "$NETNS_DIR/$LAB-node"*; do netns_pids "${f##*/}"; done
 }

@@ -56,6 +56,7 @@ probe_node_ready() { kube get node "$(node_do "$PROBE_NODE" hostname)" -o 'jsonp
 # Pods that are neither finished nor wholly ready, one a line; none may remain.
 unready_pods() {
   kube get pods -A -o json | jq -r '.items[] | select(.status.phase != "Succeeded")
+    | select(.status.reason != "Terminated") # ended by a shutdown of the node; Kubernetes keeps their names
     | select((.status.phase != "Running") or ([.status.containerStatuses[]?.ready] | all | not))
     | "\(.metadata.namespace)/\(.metadata.name) \(.status.phase) \([.status.containerStatuses[]?, .status.initContainerStatuses[]? | .state.waiting // .state.terminated | .reason? // empty] | unique | join(","))"'
 }

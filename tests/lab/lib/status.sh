@@ -10,6 +10,7 @@ status() {
     case $name in
       mirror) echo "  http://$HUB_IP:$MIRROR_PORT" ;;
       registry) echo "  http://$HUB_IP:$REGISTRY_PORT" ;;
+      names) echo "  $HUB_IP port 53" ;;
       *) echo "  10.99.0.$((10 + ${name#node}))  disk $(node_disk "$name")" ;;
     esac
   done

@@ -7,6 +7,7 @@ use kspec::state::Family;
 use crate::{
     Change, Cmd, Context, Host, Result, Status, Step, Thing,
     fs::{self, Attributes},
+    os,
 };
 
 /// A CA certificate in the distribution's place for local authorities.
@@ -89,8 +90,10 @@ const RED_HAT: &str = "update-ca-trust extract";
 /// Rebuild the bundle. A killed run leaves its update at work, and two at once spoil the bundle:
 /// flock(1) keeps the second waiting, with the directory of anchors as the lock.
 fn refresh(host: &Host, anchor: &Path) -> Result<()> {
-    let debian = fs::exists(&host.path("/usr/sbin/update-ca-certificates"));
     let dir = anchor.parent().unwrap_or(anchor);
-    let script = if debian { DEBIAN } else { RED_HAT };
+    let script = match os::operating_system(host)?.family {
+        Family::Debian => DEBIAN,
+        Family::RedHat => RED_HAT,
+    };
     Cmd::new("flock").arg(dir).args(["sh", "-c", script]).run().map(drop)
 }
