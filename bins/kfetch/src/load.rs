@@ -132,7 +132,10 @@ impl Step for Load {
         if let Status::Differs(_) = Layout.check(context)? {
             Layout.apply(context)?;
         }
-        let write = |digest, bytes: &[u8]| layout::write(&store.blob(digest), bytes);
+        let write = |digest, bytes: &[u8]| match store.digest(&store.blob(digest))? {
+            Some(found) if found == digest => Ok(()),
+            _ => layout::write(&store.blob(digest), bytes),
+        };
         let contents = entries.manifests(&head, write)?;
         entries.blobs(&contents, &store)?;
         let digest = bundle.end()?.digest().hex();

@@ -46,12 +46,8 @@ impl<'a> Progress<'a> {
         Self { report, bars: bars.then(MultiProgress::new) }
     }
 
-    /// `name`, of the step `id`, is about to be fetched.
-    pub(crate) fn begin(&self, id: String, name: String) -> Transfer<'a> {
-        self.start(id, name, ["fetching", "fetched"])
-    }
-
-    /// `name` is about to be moved; `words` say what is being done, and what has been.
+    /// `name`, of the step `id`, is about to be fetched or otherwise moved; `words` say what is
+    /// being done, and what has been.
     pub(crate) fn start(&self, id: String, name: String, words: [&'static str; 2]) -> Transfer<'a> {
         let bar = self.bars.as_ref().map(|bars| {
             let style = ProgressStyle::with_template(

@@ -73,8 +73,13 @@ impl What<'_> {
         progress: &Progress<'_>,
     ) -> Result<Got> {
         downloads.go_on()?;
-        let transfer = progress.begin(self.id(), self.title());
         let store = downloads.store;
+        let words = match (self.is_here(store)?, self) {
+            (false, _) => ["fetching", "fetched"],
+            (true, Self::File(_)) => ["unpacking", "unpacked"],
+            (true, Self::Image(_)) => ["naming", "named"],
+        };
+        let transfer = progress.start(self.id(), self.title(), words);
         let got = match self {
             Self::File(file) => {
                 if store.digest(&store.blob(file.sha256))? != Some(file.sha256) {

@@ -4,17 +4,13 @@ use std::path::Path;
 
 use ktest::Tree;
 
-use crate::{
-    KFETCH, Lock, STORE, download, run,
-    server::{Answer, Server},
-    tree,
-};
+use crate::{KFETCH, Lock, STORE, download, run, server::Server, tree};
 
 const LOCK: &str = "/etc/k8steps/artifacts.lock";
 const SHIPPED: &str = include_str!("../../../../share/artifacts.lock");
 
 /// Every registry of the shipped lock, and `r.example`, served by `server`.
-fn everywhere(server: &Server) -> String {
+pub(crate) fn everywhere(server: &Server) -> String {
     let section = |prefix: &str| {
         format!(
             "[[containerd.registry]]\nprefix = \"{prefix}\"\n\
@@ -178,19 +174,4 @@ fn nothing_is_written_when_a_registry_is_silent() {
     assert!(stderr.contains("error[mirror-down]: cannot fetch image r.example/gone:1"), "{stderr}");
     assert!(stderr.contains("/v2/gone/manifests/1: HTTP 404"), "{stderr}");
     assert_eq!(tree.listing(), before);
-}
-
-#[test]
-fn offline_opens_no_connection() {
-    let server = Server::start();
-    server.serve("/kubelet", Answer::Bytes(b"the kubelet".into()));
-    let lock = Lock::new()
-        .file("kubelet", &format!("{}/kubelet", server.url()), b"the kubelet")
-        .image("app", "r.example/app:1");
-    let tree = tree(&everywhere(&server).replace("mirrors-only = true", ""), &lock.0);
-    run(&tree, &["plan", "--offline"], 3);
-    let (_, stderr) = run(&tree, &["apply", "--offline"], 2);
-    assert!(stderr.contains("error[offline-missing]"), "{stderr}");
-    assert!(stderr.contains("artifact:kubelet") && stderr.contains("image:r.example/app:1"));
-    assert_eq!(server.requests(), []);
 }

@@ -10,6 +10,7 @@ mod files;
 mod images;
 mod inputs;
 mod lock;
+mod offline;
 mod prune;
 mod refused_bundles;
 mod registry;
