@@ -11,6 +11,7 @@ mod images;
 mod inputs;
 mod lock;
 mod offline;
+mod progress;
 mod prune;
 mod refused_bundles;
 mod registry;
