@@ -309,6 +309,12 @@ fn cluster_dns_is_asked_for_at_the_next_lease_too() {
         assert_eq!(first, tree.read("/etc/resolv.conf").contains("nameserver 10.233.0.3"));
         first
     });
+    // A lease writes it anew, without any mark. A reset leaves nothing of it all the same.
+    let leased = format!("{OURS} lan\nnameserver 10.233.0.3\nnameserver 192.0.2.53\n");
+    tree.write("/etc/resolv.conf", &leased);
+    tree.run(&["plan"], 0);
+    tree.run(&["reset", "--yes"], 0);
+    assert_eq!(tree.read("/etc/resolv.conf"), "search lan\nnameserver 192.0.2.53\n");
 }
 
 #[test]

@@ -13,10 +13,11 @@ pub(super) fn tell(steps: &mut StepList, host: &Host, told: &Told) -> Result<()>
     let exists = |path: &&&str| fs::exists(&host.path(path));
     let path = PATHS.iter().find(exists).unwrap_or(&PATHS[1]);
     steps.add(Lines::block(*path, render(told)));
-    if is_said(&resolver::raw(host)?, told) {
-        return Ok(()); // a lease has brought it
+    // Otherwise a lease has brought it.
+    if !is_said(&resolver::raw(host)?, told) {
+        steps.add(plain::head(host, told)?.written_anew());
     }
-    plain::tell(steps, host, told)
+    Ok(())
 }
 
 /// dhclient.conf(5). What a lease brings comes after ours; kubespray supersedes it.

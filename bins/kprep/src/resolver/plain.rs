@@ -8,9 +8,14 @@ use super::{
 };
 use crate::facts::resolver::RESOLV_CONF;
 
+pub(super) fn tell(steps: &mut StepList, host: &Host, told: &Told) -> Result<()> {
+    steps.add(head(host, told)?);
+    Ok(())
+}
+
 /// resolv.conf(5) counts the first three servers, but of lists of domains the last one: those of
 /// others are said again in ours, and switched off.
-pub(super) fn tell(steps: &mut StepList, host: &Host, told: &Told) -> Result<()> {
+pub(super) fn head(host: &Host, told: &Told) -> Result<Lines> {
     let real = host.path(RESOLV_CONF);
     if let Some(target) = fs::link_target(&real)? {
         let seen = format!("it is a link to `{}`, and no resolver kprep knows", target.display());
@@ -27,8 +32,7 @@ pub(super) fn tell(steps: &mut StepList, host: &Host, told: &Told) -> Result<()>
     }
     let all = told.all();
     let ours = ResolvConf { servers: told.servers.clone(), ..all };
-    steps.add(Lines::head(RESOLV_CONF, ours.lines(""), is_search_or_options));
-    Ok(())
+    Ok(Lines::head(RESOLV_CONF, ours.lines(""), is_search_or_options))
 }
 
 fn refused(code: &'static str, seen: impl Into<String>) -> Error {

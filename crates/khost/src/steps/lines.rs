@@ -21,6 +21,7 @@ const OFF: &str = "#k8steps# ";
 pub struct Lines {
     path: PathBuf,
     edit: Edit,
+    written_anew: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ impl Lines {
     /// already, or at the end. The file is made, 0644, when it is missing. Without a text there is
     /// no block.
     pub fn block(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
-        Self { path: path.into(), edit: Edit::Block(text.into()) }
+        Self { path: path.into(), edit: Edit::Block(text.into()), written_anew: false }
     }
 
     /// `text`, between two marks, before all else in the file at `path`, for files in which the
@@ -45,13 +46,22 @@ impl Lines {
         text: impl Into<String>,
         is_unwanted: fn(&str) -> bool,
     ) -> Self {
-        Self { path: path.into(), edit: Edit::Head(text.into(), is_unwanted) }
+        let edit = Edit::Head(text.into(), is_unwanted);
+        Self { path: path.into(), edit, written_anew: false }
     }
 
     /// No line of the file at `path` for which `is_unwanted` holds: such lines become comments.
     /// Fine when the file does not exist.
     pub fn switched_off(path: impl Into<PathBuf>, is_unwanted: fn(&str) -> bool) -> Self {
-        Self { path: path.into(), edit: Edit::Off(is_unwanted) }
+        Self { path: path.into(), edit: Edit::Off(is_unwanted), written_anew: false }
+    }
+
+    /// A program writes the file anew from time to time, with what is ours in it and without the
+    /// marks: reset puts the whole file back.
+    #[must_use]
+    pub fn written_anew(mut self) -> Self {
+        self.written_anew = true;
+        self
     }
 
     /// What the file says, and what it shall say; none when there is no file and none is needed.
@@ -105,7 +115,8 @@ impl Step for Lines {
 
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
         let mut things = missing_parents(context.host, &self.path)?;
-        things.push(Thing::Lines(self.path.clone()));
+        let path = self.path.clone();
+        things.push(if self.written_anew { Thing::File(path) } else { Thing::Lines(path) });
         Ok(things)
     }
 
