@@ -39,19 +39,20 @@ fn is_debians(host: &Host) -> bool {
     fs::exists(&host.path(BASE_DIR))
 }
 
-/// What others set in the file stays, after ours.
+/// What others set in the file stays, after ours: openresolv reads the file more than once, and
+/// names a server or a domain once, but an option each time. So options are said as they end up.
 fn variables(told: &Told) -> String {
     let servers: Vec<_> = told.servers.iter().map(ToString::to_string).collect();
-    let set = [
-        ("name_servers", servers),
-        ("search_domains", told.searches.clone()),
-        ("resolv_conf_options", told.options.clone()),
-    ];
-    let line = |(name, words): &(&str, Vec<String>)| match words.as_slice() {
+    let line = |(name, words): (&str, &[String])| match words {
         [] => String::new(),
         words => format!("{name}=\"{} ${{{name}:-}}\"\n", words.join(" ")),
     };
-    set.iter().map(line).collect()
+    let lists = [("name_servers", &servers[..]), ("search_domains", &told.searches)];
+    let lists: String = lists.into_iter().map(line).collect();
+    match told.all().options.as_slice() {
+        [] => lists,
+        options => format!("{lists}resolv_conf_options=\"{}\"\n", options.join(" ")),
+    }
 }
 
 /// What was collected, without what was told by us. A local cache that hides whom it asks is
@@ -79,12 +80,12 @@ mod tests {
             servers: servers.iter().map(|server| server.parse().unwrap()).collect(),
             searches: words("default.svc.cluster.local svc.cluster.local"),
             options: words("ndots:2 timeout:2"),
-            own: ResolvConf::default(),
+            own: ResolvConf::parse("options rotate ndots:5\n"),
         };
         insta::assert_snapshot!(variables(&told(&["10.233.0.3"])), @r#"
         name_servers="10.233.0.3 ${name_servers:-}"
         search_domains="default.svc.cluster.local svc.cluster.local ${search_domains:-}"
-        resolv_conf_options="ndots:2 timeout:2 ${resolv_conf_options:-}"
+        resolv_conf_options="ndots:2 timeout:2 rotate"
         "#);
         assert!(!variables(&told(&[])).contains("name_servers"));
     }
