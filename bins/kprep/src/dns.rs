@@ -39,6 +39,9 @@ pub(crate) fn run(tool: &Tool, request: Request) -> Result<Exit> {
     tool.state::<Facts>()?; // kprep was here: its files are the ones to change
     let facts = facts::gather(&tool.host, &cluster, node)?;
     let is_first = fs::exists(&tool.host.path(CLUSTER_FIRST));
+    if is_first && !cluster.host.resolver.manage {
+        return Err(unmanaged());
+    }
     if let Some(why) = unwanted(&cluster).filter(|_| !request.undo && !is_first) {
         tool.report.summary(&format!("nothing to do: {why}"));
         return Ok(Exit::Done);
@@ -68,6 +71,13 @@ fn unwanted(cluster: &Cluster) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// It was put first, and the operator has since said that lookups are not ours.
+fn unmanaged() -> Error {
+    Error::input("resolver-unmanaged", "the cluster's DNS is first, and is not kprep's to change")
+        .because("host.resolver.manage is false")
+        .hint("set manage = true in [host.resolver], run `kprep dns --undo`, and set it back")
 }
 
 fn put_first(tool: &Tool, cluster: &Cluster, facts: &Facts) -> Result<StepList> {

@@ -218,6 +218,21 @@ fn a_resolver_that_is_not_to_be_managed_is_left_alone() {
 }
 
 #[test]
+fn a_resolver_that_is_not_managed_any_more_still_keeps_pods_from_the_clusters_dns() {
+    let tree = tree("", "nameserver 192.0.2.53\n");
+    tree.run(&["apply"], 0);
+    tree.run(&["dns"], 0);
+    let config = tree.read("/etc/k8steps/cluster.toml");
+    let unmanaged = config.replace("schema = 1\n", "schema = 1\n[host.resolver]\nmanage = false\n");
+    tree.write("/etc/k8steps/cluster.toml", &unmanaged);
+    tree.run(&["apply"], 0);
+    assert_eq!(facts(&tree, "resolv-conf"), PODS);
+    for args in [&["dns"][..], &["dns", "--undo"]] {
+        tree.refuses(args, 2, "resolver-unmanaged", "set manage = true in [host.resolver], run");
+    }
+}
+
+#[test]
 fn a_link_to_an_unknown_keeper_is_refused() {
     let tree = tree("", "");
     tree.write("/srv/resolv.conf", "nameserver 192.0.2.53\n");

@@ -74,7 +74,8 @@ fn known(host: &Host, cluster: &Cluster, node: &Node, os: Os, arch: Arch) -> Res
         swap: swap_stays(cluster, container) && !swap::areas(host)?.is_empty(),
         selinux: selinux(&text(host, "/sys/fs/selinux/enforce")?, cluster.host.selinux),
         resolver: resolver::owner(host)?,
-        resolv_conf: if cluster.host.resolver.manage {
+        // Once there it stays: /etc/resolv.conf may name the cluster's DNS since.
+        resolv_conf: if cluster.host.resolver.manage || fs::exists(&host.path(upstream::PATH)) {
             upstream::PATH.into()
         } else {
             resolver::untouched(host)?.into()
