@@ -18,18 +18,44 @@ impl Node {
     pub fn boot(lab: &'static str, flavour: &str) -> Self {
         let node = Self { lab };
         node.tests(&["lab", "down"]); // what an interrupted run left
-        for args in [&["lab", "up", "node1", "--flavour", flavour][..], &["install", "node1"]] {
-            let output = node.tests(args);
-            assert!(output.status.success(), "{args:?}:\n{}", said(&output));
-        }
+        // The first time on a machine takes half an hour: what it says is seen while it works.
+        let up = node.program(&["lab", "up", "node1", "--flavour", flavour]).status().unwrap();
+        assert!(up.success(), "the node does not boot");
+        let output = node.tests(&["install", "node1"]);
+        assert!(output.status.success(), "install:\n{}", said(&output));
         node
     }
 
     /// A program of `tests/`, to its end.
     fn tests(&self, args: &[&str]) -> Output {
+        self.program(args).output().unwrap()
+    }
+
+    fn program(&self, args: &[&str]) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new(root.join("lab").join(args[0]));
-        command.args(&args[1..]).env("LAB", self.lab).output().unwrap()
+        command.args(&args[1..]).env("LAB", self.lab);
+        command
+    }
+
+    /// A command of `tests/lab/lab`, which must end with 0; what it said.
+    pub fn lab(&self, args: &[&str]) -> String {
+        let began = Instant::now();
+        let output = self.tests(&[&["lab"], args].concat());
+        assert!(output.status.success(), "lab {args:?}:\n{}", said(&output));
+        eprintln!("{:6.1} s  {}: lab {}", began.elapsed().as_secs_f32(), self.lab, args.join(" "));
+        said(&output)
+    }
+
+    /// Prove with real pods that the cluster works, and show what was looked at.
+    pub fn probe(&self) {
+        eprint!("{}", self.lab(&["probe", "node1"]));
+    }
+
+    /// The node and all of its lab are gone, and nothing of them is left on this machine.
+    pub fn down(&self) {
+        self.lab(&["down"]);
+        self.lab(&["leftovers"]);
     }
 
     /// Run `script` in the node with bash: its exit code and everything it said.
