@@ -1,10 +1,11 @@
 //! firewalld, by what `firewall-cmd --list-all-zones` prints (firewall-cmd(1)).
 
-use khost::{Host, fs};
+use khost::{Host, Result, fs};
 use kspec::Cidr;
 
 use super::{super::Outcome, Opening};
 
+const CONF: &str = "/etc/firewalld/firewalld.conf";
 /// Definitions of services, those that win first (firewalld.service(5)).
 const SERVICES: [&str; 2] = ["/etc/firewalld/services", "/usr/lib/firewalld/services"];
 /// How deep services may include others.
@@ -13,7 +14,6 @@ const DEPTH: u8 = 4;
 #[derive(Debug, Default)]
 struct Zone {
     name: String,
-    default: bool,
     accepts: bool,
     interfaces: Vec<String>,
     sources: Vec<String>,
@@ -21,10 +21,12 @@ struct Zone {
     ports: Vec<String>,
 }
 
-/// `interface` has the node's address; `ports_of` knows the ports of a service.
+/// `interface` has the node's address, `default` is the zone of interfaces that are in no other,
+/// `ports_of` knows the ports of a service.
 pub(super) fn judge(
     listed: &str,
     interface: Option<&str>,
+    default: &str,
     needed: &[Opening],
     pods: &Cidr,
     ports_of: &dyn Fn(&str) -> Vec<String>,
@@ -32,7 +34,7 @@ pub(super) fn judge(
     let zones = zones(listed);
     let has =
         |zone: &&Zone| interface.is_some_and(|own| zone.interfaces.iter().any(|at| at == own));
-    let ours = zones.iter().find(has).or(zones.iter().find(|zone| zone.default));
+    let ours = zones.iter().find(has).or(zones.iter().find(|zone| zone.name == default));
     let Some(zone) = ours else {
         return unseen(needed, pods, "it lists no zone with the node's interface");
     };
@@ -54,14 +56,14 @@ pub(super) fn judge(
     let name = &zone.name;
     if closed.is_empty() && trusted {
         return Outcome::passed("firewalld lets the node's traffic through")
-            .seen(format!("zone {name} has the node's interface"));
+            .seen(format!("zone {name} applies to the node's interface"));
     }
     let mut dropped: Vec<_> = closed.iter().map(ToString::to_string).collect();
     if !trusted {
         dropped.push(format!("what pods send ({pods})"));
     }
     Outcome::problem(format!("firewalld drops {}", dropped.join(", ")))
-        .seen(format!("zone {name} has the node's interface"))
+        .seen(format!("zone {name} applies to the node's interface"))
         .remedy(commands(name, &closed, (!trusted).then_some(pods)))
 }
 
@@ -102,9 +104,8 @@ fn zones(listed: &str) -> Vec<Zone> {
     let mut zones = Vec::new();
     for line in listed.lines().filter(|line| !line.trim().is_empty()) {
         if !line.starts_with([' ', '\t']) {
-            let (name, more) = line.split_once(' ').unwrap_or((line, ""));
-            let default = more.contains("default");
-            zones.push(Zone { name: name.into(), default, ..Zone::default() });
+            let name = line.split(' ').next().unwrap_or_default().to_owned();
+            zones.push(Zone { name, ..Zone::default() });
             continue;
         }
         let (Some(zone), Some((key, value))) = (zones.last_mut(), line.trim().split_once(':'))
@@ -121,13 +122,14 @@ fn zones(listed: &str) -> Vec<Zone> {
             _ => {}
         }
     }
-    // Before its version 2, it does not say which is the default; it ships with this one.
-    if zones.iter().all(|zone| !zone.default)
-        && let Some(public) = zones.iter_mut().find(|zone| zone.name == "public")
-    {
-        public.default = true;
-    }
     zones
+}
+
+/// The zone of interfaces that are in no other (firewalld.conf(5)).
+pub(super) fn default_zone(host: &Host) -> Result<String> {
+    let conf = fs::read_text(&host.path(CONF))?.unwrap_or_default();
+    let zone = conf.lines().find_map(|line| line.trim().strip_prefix("DefaultZone="));
+    Ok(zone.unwrap_or("public").trim().to_owned())
 }
 
 /// The ports of a service, with those of the services it includes.
@@ -168,7 +170,7 @@ mod tests {
             super::{Verdict, sample::Sample},
             openings,
         },
-        judge, ports_of, unseen,
+        default_zone, judge, ports_of, unseen,
     };
     use crate::validate::text;
 
@@ -193,17 +195,17 @@ mod tests {
         let (needed, pods) = (openings(&cluster, &node), &cluster.network.pod_cidr);
         let none = |_: &str| Vec::new();
         let listed = zones("  services: ssh\n  ports: 10250/tcp\n", "  sources: \n");
-        let outcome = judge(&listed, Some("eth0"), &needed, pods, &none);
+        let outcome = judge(&listed, Some("eth0"), "home", &needed, pods, &none);
         insta::assert_snapshot!(text(&outcome.called("firewall-drops")), @"
         problem[firewall-drops]: firewalld drops 6443/tcp, what pods send (10.233.64.0/18)
-            seen: zone public has the node's interface
+            seen: zone public applies to the node's interface
             hint: `firewall-cmd --permanent --zone=public --add-port=6443/tcp && firewall-cmd --permanent --zone=trusted --add-source=10.233.64.0/18 && firewall-cmd --reload`
         ");
 
         let listed = zones("  ports: 6000-7000/tcp 10250/tcp\n", "  sources: 10.233.0.0/16\n");
-        let outcome = judge(&listed, Some("eth0"), &needed, pods, &none);
+        let outcome = judge(&listed, Some("eth0"), "home", &needed, pods, &none);
         assert_eq!(outcome.verdict, Verdict::Passed, "{outcome:?}");
-        let outcome = judge(&listed, None, &needed, pods, &none);
+        let outcome = judge(&listed, None, "public", &needed, pods, &none);
         assert_eq!(outcome.verdict, Verdict::Passed, "the default zone: {outcome:?}");
     }
 
@@ -225,7 +227,19 @@ mod tests {
         let (needed, pods) = (openings(&cluster, &node), &cluster.network.pod_cidr);
         let listed = zones("  services: a\n  ports: \n", "  sources: 10.233.64.0/18\n");
         let ports = |service: &str| ports_of(&host, service);
-        assert_eq!(judge(&listed, Some("eth0"), &needed, pods, &ports).verdict, Verdict::Passed);
+        assert_eq!(
+            judge(&listed, Some("eth0"), "home", &needed, pods, &ports).verdict,
+            Verdict::Passed
+        );
+    }
+
+    #[test]
+    fn the_default_zone_is_the_operators() {
+        let conf = "# x\nDefaultZone=home\nLogDenied=off\n";
+        let sample = Sample::new(&[("/etc/firewalld/firewalld.conf", conf)]);
+        assert_eq!(default_zone(&Host::new(sample.path("/"))).unwrap(), "home");
+        let none = Sample::new(&[]);
+        assert_eq!(default_zone(&Host::new(none.path("/"))).unwrap(), "public");
     }
 
     #[test]

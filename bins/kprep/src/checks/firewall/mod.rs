@@ -6,7 +6,7 @@ mod ufw;
 
 use std::fmt;
 
-use khost::{Cmd, Host, fs, systemd};
+use khost::{Cmd, Host, Result, fs, systemd};
 use kspec::{Cluster, Node, Role, cluster::Backend};
 use nix::ifaddrs::getifaddrs;
 
@@ -56,7 +56,7 @@ pub(super) fn lets_through(subject: &Subject<'_>) -> Found {
     let mut found = Vec::new();
     let needed = openings(subject.cluster, subject.node);
     if runs("firewalld.service") {
-        found.push(firewalld(subject, &needed));
+        found.push(firewalld(subject, &needed)?);
     }
     if ufw::is_enabled(subject.host)? {
         found.push(ufw::judge(subject, &needed)?);
@@ -67,22 +67,21 @@ pub(super) fn lets_through(subject: &Subject<'_>) -> Found {
     Ok(found)
 }
 
-fn firewalld(subject: &Subject<'_>, needed: &[Opening]) -> Outcome {
+fn firewalld(subject: &Subject<'_>, needed: &[Opening]) -> Result<Outcome> {
     let pods = &subject.cluster.network.pod_cidr;
     // It asks polkit for others than root, and polkit asks whoever sits there.
-    let zones = if Host::is_root() {
-        Cmd::new("firewall-cmd").arg("--list-all-zones").run().map(|output| output.stdout)
-    } else {
-        return firewalld::unseen(needed, pods, "only root sees what it lets through");
-    };
-    match zones {
-        Ok(zones) => {
-            let interface = interface(subject.node);
-            let ports = |service: &str| firewalld::ports_of(subject.host, service);
-            firewalld::judge(&zones, interface.as_deref(), needed, pods, &ports)
+    if !Host::is_root() {
+        return Ok(firewalld::unseen(needed, pods, "only root sees what it lets through"));
+    }
+    Ok(match Cmd::new("firewall-cmd").arg("--list-all-zones").run() {
+        Ok(listed) => {
+            let (interface, host) = (interface(subject.node), subject.host);
+            let default = firewalld::default_zone(host)?;
+            let ports = |service: &str| firewalld::ports_of(host, service);
+            firewalld::judge(&listed.stdout, interface.as_deref(), &default, needed, pods, &ports)
         }
         Err(error) => firewalld::unseen(needed, pods, &error.chain()),
-    }
+    })
 }
 
 pub(super) fn chains(subject: &Subject<'_>) -> Found {
