@@ -69,7 +69,8 @@ impl Node {
         let began = Instant::now();
         let (code, said) = self.run(script);
         assert_eq!(code, 0, "`{script}` in the node:\n{said}");
-        eprintln!("{:6.1} s  {}: {script}", began.elapsed().as_secs_f32(), self.lab);
+        let line = script.lines().next().unwrap_or_default();
+        eprintln!("{:6.1} s  {}: {line}", began.elapsed().as_secs_f32(), self.lab);
         said
     }
 
@@ -79,6 +80,12 @@ impl Node {
         assert_eq!(found, code, "`{script}` in the node:\n{said}");
         assert!(said.contains(text), "`{script}` does not say `{text}`:\n{said}");
         said
+    }
+
+    /// Copy a file of this machine to `path` in the node.
+    pub fn copy(&self, file: &str, path: &str) {
+        let output = self.tests(&["lab", "copy", "node1", file, path]);
+        assert!(output.status.success(), "copy {file}:\n{}", said(&output));
     }
 
     /// Put `toml` right below the first line of cluster.toml, above what stands there already.
@@ -93,7 +100,7 @@ impl Drop for Node {
         if std::thread::panicking() {
             eprintln!(
                 "the node's last warnings:\n{}",
-                self.run("journalctl --no-pager -n 40 -p warning").1
+                self.run("journalctl --no-pager -n 15 -p warning").1
             );
         }
         self.tests(&["lab", "down"]);

@@ -13,7 +13,8 @@ use crate::{
     ctr,
 };
 
-/// Imports at the same time, at most: more do not keep a disk any busier.
+/// Imports at the same time. More than a small machine has processors: each waits for the disk
+/// now and then.
 const WORKERS: usize = 4;
 /// The largest images take seconds; a stuck import is given up.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -74,7 +75,6 @@ impl Step for Images {
     /// while others are still sent, and one that is done stays done whatever becomes of the rest.
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let archives = archive::apart(context.host, self.missing(context.host)?)?;
-        let workers = thread::available_parallelism().map_or(1, usize::from).min(WORKERS);
         let failed = Mutex::new(None);
         let waiting = Mutex::new(archives.into_iter());
         let next = || {
@@ -82,7 +82,7 @@ impl Step for Images {
             waiting.lock().ok().filter(|_| may_go_on)?.next()
         };
         thread::scope(|scope| {
-            for _ in 0..workers {
+            for _ in 0..WORKERS {
                 scope.spawn(|| {
                     while let Some(archive) = next() {
                         if let (Err(error), Ok(mut failed)) = (import(&archive), failed.lock()) {
