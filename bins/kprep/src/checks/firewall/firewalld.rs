@@ -170,7 +170,7 @@ mod tests {
             super::{Verdict, sample::Sample},
             openings,
         },
-        default_zone, judge, ports_of, unseen,
+        Opening, covers, default_zone, judge, ports_of, unseen,
     };
     use crate::validate::text;
 
@@ -231,6 +231,21 @@ mod tests {
             judge(&listed, Some("eth0"), "home", &needed, pods, &ports).verdict,
             Verdict::Passed
         );
+    }
+
+    #[test]
+    fn a_port_opens_its_protocol_and_its_range() {
+        let opening = Opening { first: 2379, last: 2380, protocol: "tcp" };
+        for (port, opens) in [
+            ("2379-2380/tcp", true),
+            ("1-65535/tcp", true),
+            ("2379-2380/udp", false),
+            ("2379/tcp", false),
+            ("2380-2390/tcp", false),
+            ("all", false),
+        ] {
+            assert_eq!(covers(port, &opening), opens, "{port}");
+        }
     }
 
     #[test]

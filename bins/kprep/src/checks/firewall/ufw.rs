@@ -100,3 +100,27 @@ impl<'a> Rule<'a> {
             && source.is_ok_and(|net| net.overlaps(pods) && net.prefix() <= pods.prefix())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Opening, Rule};
+
+    #[test]
+    fn what_a_rule_lets_in() {
+        let opening = Opening { first: 2379, last: 2380, protocol: "tcp" };
+        for (rule, lets_in) in [
+            ("allow tcp 2379:2380 0.0.0.0/0 any 0.0.0.0/0 in", true),
+            ("allow tcp 80,2379:2380 0.0.0.0/0 any 10.0.0.0/8 in_eth0", true),
+            ("limit any any 0.0.0.0/0 any 0.0.0.0/0 in", true),
+            ("allow any any 0.0.0.0/0 any 10.233.64.0/18 in", false),
+            ("allow udp 2379:2380 0.0.0.0/0 any 0.0.0.0/0 in", false),
+            ("allow tcp 2379 0.0.0.0/0 any 0.0.0.0/0 in", false),
+            ("allow tcp 2379:2380 0.0.0.0/0 any 0.0.0.0/0 out", false),
+            ("deny tcp 2379:2380 0.0.0.0/0 any 0.0.0.0/0 in", false),
+        ] {
+            let line = format!("### tuple ### {rule}");
+            let found = Rule::read(&line).is_some_and(|rule| rule.lets_in(&opening));
+            assert_eq!(found, lets_in, "{rule}");
+        }
+    }
+}

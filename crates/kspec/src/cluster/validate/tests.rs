@@ -24,11 +24,13 @@ fn the_example_is_sound() {
 
 type Change = fn(&mut Cluster);
 
-/// Each change makes exactly the problem beside it.
+/// Each change makes exactly the problem beside it, and the page of kprep knows its code.
 #[track_caller]
 fn each_makes(cases: &[(&str, Change)]) {
+    let page = include_str!("../../../../../docs/kprep.md");
     for (code, change) in cases {
         assert_eq!(problems(change), [*code]);
+        assert!(page.contains(&format!("`{code}`")), "docs/kprep.md says nothing of `{code}`");
     }
 }
 
