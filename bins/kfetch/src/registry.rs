@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     io::{self, Cursor, Read},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{AsyncRead, AsyncReadExt as _, TryStreamExt as _};
@@ -20,7 +20,10 @@ use oci_client::{
     secrets::RegistryAuth,
 };
 use reqwest::{StatusCode, header::WWW_AUTHENTICATE};
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
 
 use crate::{
     attempt::Failure,
@@ -44,6 +47,7 @@ pub(crate) const DOCUMENT_LIMIT: u64 = 4 << 20;
 /// Those who may be asked in one run.
 pub(crate) struct Registries {
     runtime: Runtime,
+    stall: Duration,
     clients: Clients,
     credentials: Credentials,
 }
@@ -51,6 +55,8 @@ pub(crate) struct Registries {
 /// A repository on a host.
 pub(crate) struct Repository<'a> {
     runtime: &'a Runtime,
+    /// How long it may take to say a little: a document, a token, that bytes will come.
+    limit: Duration,
     client: Client,
     base: String,
     image: Reference,
@@ -69,7 +75,7 @@ impl Registries {
             Error::host("runtime-failed", "cannot prepare to ask registries").because(error)
         })?;
         let clients = Clients::new(stall, sources.proxies.clone());
-        Ok(Self { runtime, clients, credentials: sources.credentials()? })
+        Ok(Self { runtime, stall, clients, credentials: sources.credentials()? })
     }
 
     /// The repository of `image` on `host`.
@@ -89,6 +95,7 @@ impl Registries {
         };
         Ok(Repository {
             runtime: &self.runtime,
+            limit: self.stall,
             client: self.clients.get(host)?,
             base: host.base(),
             image: pinned.unwrap_or(tagged),
@@ -172,23 +179,33 @@ impl Repository<'_> {
     ) -> Result<T, Failure> {
         let greet = async || {
             self.keep_password().await?;
-            let greeted = self.client.auth(&self.image, &self.login, RegistryOperation::Pull).await;
-            greeted.map(|_| self.greeted.set(true)).map_err(failure)
+            let greeting = self.client.auth(&self.image, &self.login, RegistryOperation::Pull);
+            self.in_time(greeting).await?.map(|_| self.greeted.set(true)).map_err(failure)
         };
         self.runtime.block_on(async {
             if !self.greeted.get() {
                 greet().await?;
             }
-            let answer = match pull().await {
+            let answer = match self.in_time(pull()).await? {
                 Err(OciDistributionError::UnauthorizedError { .. }) => {
                     greet().await?; // its token may have been too old
-                    pull().await
+                    self.in_time(pull()).await?
                 }
                 answer => answer,
             };
             answer.map_err(failure)
         })
     }
+
+    /// What comes of `asking`, unless that takes too long: one who sends a byte now and then is
+    /// never silent.
+    async fn in_time<T>(&self, asking: impl Future<Output = T>) -> Result<T, Failure> {
+        timeout(self.limit, asking).await.map_err(|_| late(self.limit))
+    }
+}
+
+fn late(limit: Duration) -> Failure {
+    Failure::Passing(format!("not all of the answer came within {} s", limit.as_secs()))
 }
 
 /// Where a token is given for a password (distribution: "Token Authentication"), if that is
@@ -251,12 +268,17 @@ pub(crate) fn document(
     digest: Option<Sha256>,
 ) -> Result<Vec<u8>, Failure> {
     let answer = downloads.send(address, 0)?;
-    let mut bytes = Vec::new();
-    answer
-        .body
-        .take(DOCUMENT_LIMIT)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Failure::Passing(reason(&error)))?;
+    let (mut body, begun) = (answer.body.take(DOCUMENT_LIMIT), Instant::now());
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 14]);
+    loop {
+        match body.read(&mut buffer).map_err(|error| Failure::Passing(reason(&error)))? {
+            0 => break,
+            length => bytes.extend_from_slice(&buffer[..length]),
+        }
+        if begun.elapsed() > downloads.stall {
+            return Err(late(downloads.stall));
+        }
+    }
     match digest {
         Some(digest) if Sha256::of(&bytes) != digest => Err(Failure::Wrong(Sha256::of(&bytes))),
         _ => Ok(bytes),

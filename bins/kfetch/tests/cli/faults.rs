@@ -55,7 +55,10 @@ const ELSEWHERE: &[(Place, &[&str])] = &[
             "twice",
         ],
     ),
-    (Place::Config, &["cut-middle", "flipped-", "lacking-", "stalled-first", "status-503"]),
+    (
+        Place::Config,
+        &["cut-middle", "flipped-", "lacking-", "stalled-first", "trickling", "status-503"],
+    ),
     (
         Place::Manifest,
         &[
@@ -66,6 +69,7 @@ const ELSEWHERE: &[(Place, &[&str])] = &[
             "login-page",
             "noise",
             "no-answer",
+            "trickling",
             "status-404",
             "status-503",
             "chunks-of",
@@ -75,7 +79,10 @@ const ELSEWHERE: &[(Place, &[&str])] = &[
         Place::Tag,
         &["cut-", "empty", "login-page", "noise", "no-answer", "status-404", "status-503"],
     ),
-    (Place::Token, &["cut-", "empty", "login-page", "no-answer", "stalled-middle", "status-403"]),
+    (
+        Place::Token,
+        &["cut-", "empty", "login-page", "no-answer", "stalled-middle", "trickling", "status-403"],
+    ),
 ];
 
 fn cases() -> Vec<Case> {
