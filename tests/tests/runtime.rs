@@ -1,5 +1,7 @@
 //! knode's containerd and kubelet, before there is a cluster: images, credentials, control groups.
 
+#![expect(clippy::unwrap_used, reason = "a test drives programs")]
+
 use pipeline_tests::node::Node;
 
 /// Images that containerd has under their names.
@@ -73,6 +75,7 @@ auth: {htpasswd: {realm: lab, path: /root/htpasswd}}
 END
 echo 'me:$2b$04$blE5rUro4MtC9x./B9MA2.tPuLGRiWxR725Yys0ko4x44TJ2ihut.' >/root/htpasswd
 echo '{\"auths\": {\"http://127.0.0.1:5001\": {\"auth\": \"bWU6aHVudGVyMg==\"}}}' >/root/docker.json
+chmod 600 /root/docker.json
 cat >>/etc/k8steps/cluster.toml <<'END'
 [[containerd.registry]]
 prefix = '127.0.0.1:5001'

@@ -14,6 +14,7 @@ use khost::{
     Error, Host, Result, StepList, fs,
     steps::{absent::Absent, directory::Directory, file::File},
 };
+use kspec::cluster::{Registry, RegistryHost};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -54,8 +55,14 @@ impl Credentials {
     pub(crate) fn read(path: Option<&PathBuf>, host: &Host) -> Result<Self> {
         let Some(path) = path else { return Ok(Self::default()) };
         let real = host.path(path);
-        let text = fs::read_text(&real)?
-            .ok_or_else(|| unfit(path, "there is no such file on this machine"))?;
+        let found =
+            fs::look(&real)?.ok_or_else(|| unfit(path, "there is no such file on this machine"))?;
+        if fs::mode(&found) & 0o077 != 0 {
+            let what = format!("`{}` holds passwords that others can read", path.display());
+            return Err(Error::input("docker-config-exposed", what)
+                .hint(format!("run `chmod 600 {}`", path.display())));
+        }
+        let text = fs::read_text(&real)?.unwrap_or_default();
         // What serde_json says of a mistake names its line, never what stands there.
         let config: DockerConfig = serde_json::from_str(&text).map_err(|error| {
             unfit(path, &format!("not as docker writes it: line {}", error.line()))
@@ -70,6 +77,27 @@ impl Credentials {
         }
         let hosts = config.auths.into_iter().map(|(address, auth)| (asked(&address), auth));
         Ok(Self(hosts.filter(|(_, auth)| auth.is_some()).collect()))
+    }
+
+    /// Refuse to have a password sent where others could read it on its way.
+    ///
+    /// # Errors
+    /// `password-unprotected`.
+    pub(crate) fn stay_private(&self, registries: &[Registry]) -> Result<()> {
+        for RegistryHost { url, skip_verify, .. } in registries.iter().flat_map(|one| &one.hosts) {
+            let host = asked(url);
+            let here = host.starts_with("127.") || host.starts_with("localhost");
+            let open = url.starts_with("http://") || *skip_verify;
+            if open && !here && self.0.contains_key(&host) {
+                let what = format!("the password would be readable by others on its way to {url}");
+                return Err(Error::input("password-unprotected", what)
+                    .because("it speaks no HTTPS, or any certificate would do")
+                    .hint(
+                        "use https:// and `ca` of the host, or take it out of the docker config",
+                    ));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -182,6 +210,22 @@ mod tests {
         identitytoken = "t"
         "#);
         assert!(!format!("{credentials:?}").contains("dTpw"));
+    }
+
+    #[test]
+    fn a_password_goes_nowhere_in_the_clear() {
+        let text = r#"{ "auths": { "m.example": { "auth": "dTpw" }, "127.0.0.1:5001": { "auth": "dTpw" } } }"#;
+        let credentials = read(text).unwrap();
+        let refused = |url: &str, skip_verify: bool| {
+            let hosts = vec![super::RegistryHost { url: url.into(), skip_verify, ca: None }];
+            let one = super::Registry { prefix: "r.example".into(), server: None, hosts };
+            credentials.stay_private(&[one]).err().map(|error| error.code())
+        };
+        assert_eq!(refused("https://m.example", false), None);
+        assert_eq!(refused("https://m.example", true), Some("password-unprotected"));
+        assert_eq!(refused("http://m.example", false), Some("password-unprotected"));
+        assert_eq!(refused("http://others.example", false), None);
+        assert_eq!(refused("http://127.0.0.1:5001", false), None);
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl Inputs {
             );
         }
         let credentials = Credentials::read(cluster.download.docker_config.as_ref(), &tool.host)?;
+        credentials.stay_private(&cluster.containerd.registries)?;
         let driver = Driver::of(cluster.kubelet.cgroup_driver, &tool.host);
         Ok(Self { cluster, node, facts, artifacts, credentials, driver })
     }

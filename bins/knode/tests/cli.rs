@@ -182,6 +182,9 @@ fn credentials_go_to_containerd_alone_and_go_again() {
     let tree = tree("[download]\ndocker-config = \"/root/docker.json\"\n");
     tree.refuses_phase(2, "docker-config-invalid", "name a file that `docker --config DIR login");
     tree.write("/root/docker.json", r#"{"auths":{"r.example":{"auth":"bWU6aHVudGVyMg=="}}}"#);
+    tree.refuses_phase(2, "docker-config-exposed", "run `chmod 600 /root/docker.json`");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(tree.path("/root/docker.json"), private).unwrap();
     let mut said = String::new();
     for args in [&["plan"][..], &["plan", "--json"]] {
         said += &tree.run(args, 3).0;
