@@ -5,14 +5,15 @@ use pipeline_tests::node::Node;
 
 const LIST: &str = "cat /etc/resolv.conf";
 
-/// `CoreDNS` at the address of the cluster's, which knows the Service that every cluster has and asks
-/// the machine's own servers for the rest, as `CoreDNS` in a pod does.
+/// `CoreDNS` at the address of the cluster's. It knows the Service that every cluster has, and asks
+/// the machine's own servers for the rest, as it does in a pod.
 const SERVE: &str = "\
     ip address add 10.233.0.3/32 dev lo
     printf '.:53 {\n bind 10.233.0.3\n hosts {\n 10.233.0.1 kubernetes.default.svc.cluster.local\n \
             fallthrough\n }\n forward . /var/lib/k8steps/resolv.conf\n}\n' >/root/Corefile
     systemd-run --quiet --unit cluster-dns /root/coredns -conf /root/Corefile
-    for try in $(seq 50); do ss -Hlun src 10.233.0.3 | grep -q . && exit 0; sleep 0.1; done; exit 1";
+    for try in $(seq 50); do ss -Hlun src 10.233.0.3 | grep -q . && exit 0; sleep 0.1; done
+    exit 1";
 
 #[test]
 fn cluster_dns_is_first_once_it_answers_and_never_in_the_way() {
