@@ -146,6 +146,11 @@ fn the_operators_lock_is_not_replaced() {
     tree.write(LOCK, "schema = 1\n# mine\n");
     let hint = format!("if the bundle is right, run `mv {}", tree.path(LOCK).display());
     tree.refuses(&["load", &path], 2, "lock-differs", &hint);
+    let mut piped = tree.tool();
+    let refused = piped.args(["load", "-"]).write_stdin(bundle).assert().code(2);
+    let said = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    assert!(said.contains("error[lock-differs]"), "{said}");
+    assert!(!tree.path(STORE).exists() && tree.read(LOCK) == "schema = 1\n# mine\n");
 }
 
 #[test]
