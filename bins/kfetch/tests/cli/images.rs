@@ -245,3 +245,30 @@ fn a_registry_that_gives_no_token() {
     let (_, stderr) = run(&tree, &["apply"], 1);
     assert!(stderr.contains(&format!("{layer}: HTTP 401 Unauthorized")), "{stderr}");
 }
+
+#[test]
+fn what_is_no_manifest_of_one_image() {
+    let server = Server::start();
+    server.image("app:1", &["one"]);
+    let Some(Answer::Bytes(list)) = server.served("/v2/app/manifests/1") else {
+        panic!("no list of images is served");
+    };
+    let digest = Sha256::of(&list);
+    server.serve(&format!("/v2/app/manifests/{digest}"), Answer::Bytes(list));
+    let lock = Lock::new().image("app", "r.example/app:1");
+    let tree = tree(&served_by(&server), &lock.clone().pinned(digest).0);
+    let (_, stderr) = run(&tree, &["apply"], 2);
+    let what = "error[digest-of-index]: `r.example/app:1` is pinned to a list of images";
+    assert!(stderr.contains(what), "{stderr}");
+    assert!(stderr.contains("hint: remove the digest from artifacts.lock"), "{stderr}");
+
+    for (reply, why) in [("<html>", "not an image manifest"), ("{}", "missing field `config`")] {
+        let digest = Sha256::of(reply);
+        server.serve(&format!("/v2/app/manifests/{digest}"), Answer::Bytes(reply.into()));
+        tree.write("/etc/k8steps/artifacts.lock", &lock.clone().pinned(digest).0);
+        let (_, stderr) = run(&tree, &["apply"], 1);
+        assert!(stderr.contains("error[image-unreadable]") && stderr.contains(why), "{stderr}");
+        assert!(!blob(&tree, reply.as_bytes()).exists());
+    }
+    assert_eq!(index(&tree)["manifests"], json!([]));
+}
