@@ -113,7 +113,9 @@ fn files_come_from_servers_with_a_private_authority_too() {
     let path = format!("/v2/files/blobs/{}", Sha256::of(&kubelet));
     let url = format!("{}{path}", registry.url());
     let lock = Lock::new().file("kubelet", "https://up/kubelet", &kubelet);
-    let own = format!("[[download.artifact]]\nname = \"kubelet\"\nurls = [\"{url}\"]\n");
+    let down = format!("{}/{{version}}/{{arch}}", Server::down());
+    let own =
+        format!("[[download.artifact]]\nname = \"kubelet\"\nurls = [\"{down}\", \"{url}\"]\n");
     let settings = format!("mirrors-only = true\nca-file = \"{CA}\"");
     let trusting = tree(&(download(&settings) + &own), &lock.0);
     trusting.write(CA, registry.ca.as_ref().unwrap());
@@ -123,6 +125,7 @@ fn files_come_from_servers_with_a_private_authority_too() {
     let other = tree(&(download("mirrors-only = true") + &own), &lock.0);
     let (_, stderr) = run(&other, &["apply"], 1);
     assert!(stderr.contains(&format!("{url}: ")) && stderr.contains("UnknownIssuer"), "{stderr}");
+    assert!(stderr.contains(&format!("/1.33.3/{}: ", this_arch())), "{stderr}");
 }
 
 #[test]
