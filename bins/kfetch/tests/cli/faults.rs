@@ -9,6 +9,7 @@ mod case;
 mod cuts;
 mod heads;
 mod ranges;
+mod tls;
 mod waits;
 mod wire;
 
