@@ -36,6 +36,23 @@ const PREPARED: &[(&str, &str)] = &[
     ("! getent hosts nowhere.example", ""),
 ];
 
+/// resolv.conf without its comments, where the lab's own search domain was before.
+const RESOLV_CONF: (&str, &str) = (
+    "grep '^[a-z]' /etc/resolv.conf",
+    "search default.svc.cluster.local svc.cluster.local lab.example\n\
+     nameserver 10.99.0.1\n\
+     options ndots:2 timeout:2 attempts:2",
+);
+
+/// `NetworkManager` leaves a bridge of Kubernetes' name alone, and others not.
+const HANDS_OFF: (&str, &str) = (
+    "ip link add cni0 type bridge; ip link set cni0 up; \
+     for _ in $(seq 50); do \
+     nmcli -t -f DEVICE,STATE dev | grep cni0 && break; sleep 0.1; done; \
+     ip link del cni0; nmcli -t -f DEVICE,STATE dev | grep -c dns0:conn",
+    "cni0:unmanaged\n1",
+);
+
 /// A machine of one kind.
 struct Machine {
     lab: &'static str,
@@ -109,7 +126,12 @@ fn debian_with_a_plain_file() {
         lab: "k8spln",
         flavour: "plain",
         facts: ["debian", "debian", "file"],
-        prepared: &[],
+        prepared: &[(
+            RESOLV_CONF.0,
+            "search default.svc.cluster.local svc.cluster.local\n\
+             options ndots:2 timeout:2 attempts:2\n\
+             nameserver 10.99.0.1",
+        )],
         untouched: "cat /etc/resolv.conf; hostname; dpkg-query -W",
     };
     machine.lives();
@@ -121,7 +143,7 @@ fn debian_with_network_manager() {
         lab: "k8snm",
         flavour: "networkmanager",
         facts: ["debian", "debian", "network-manager"],
-        prepared: &[],
+        prepared: &[RESOLV_CONF, HANDS_OFF],
         untouched: "cat /etc/resolv.conf; hostname; dpkg-query -W",
     };
     machine.lives();
@@ -133,7 +155,14 @@ fn debian_with_systemd_resolved() {
         lab: "k8sres",
         flavour: "resolved",
         facts: ["debian", "debian", "systemd-resolved"],
-        prepared: &[],
+        prepared: &[
+            ("resolvectl dns", "Global:\nLink 2 (eth0): 10.99.0.1"),
+            (
+                "resolvectl domain",
+                "Global: default.svc.cluster.local svc.cluster.local\nLink 2 (eth0): lab.example",
+            ),
+            ("readlink /etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf"),
+        ],
         untouched: "cat /etc/resolv.conf; resolvectl dns; resolvectl domain; hostname; dpkg-query -W",
     };
     machine.lives();
@@ -145,7 +174,12 @@ fn debian_with_resolvconf() {
         lab: "k8srcf",
         flavour: "resolvconf",
         facts: ["debian", "debian", "resolvconf"],
-        prepared: &[],
+        prepared: &[(
+            RESOLV_CONF.0,
+            "nameserver 10.99.0.1\n\
+             search lab.example default.svc.cluster.local svc.cluster.local\n\
+             options ndots:2 timeout:2 attempts:2",
+        )],
         untouched: "cat /etc/resolv.conf; hostname; dpkg-query -W",
     };
     machine.lives();
@@ -158,6 +192,8 @@ fn rocky() {
         flavour: "rocky",
         facts: ["rocky", "red-hat", "network-manager"],
         prepared: &[
+            RESOLV_CONF,
+            HANDS_OFF,
             (
                 "rpm -q --whatprovides bash-completion conntrack container-selinux ebtables ipset \
                  iptables nss rsync socat unzip | sed 's/-10.1.*//'",
