@@ -281,14 +281,11 @@ fn send(
         write!(to, "HTTP/1.1 416 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
         return Ok(0);
     }
-    let (status, total, last) = (if first > 0 { 206 } else { 200 }, bytes.len(), bytes.len());
-    write!(
-        to,
-        "HTTP/1.1 {status} OK\r\nconnection: close\r\ncontent-length: {}\r\n",
-        last - first
-    )?;
+    let (status, total) = (if first > 0 { 206 } else { 200 }, bytes.len());
+    let rest = total - first;
+    write!(to, "HTTP/1.1 {status} OK\r\nconnection: close\r\ncontent-length: {rest}\r\n")?;
     if first > 0 {
-        write!(to, "content-range: bytes {first}-{}/{total}\r\n", last - 1)?;
+        write!(to, "content-range: bytes {first}-{}/{total}\r\n", total - 1)?;
     }
     to.write_all(b"\r\n")?;
     let part = &bytes[first.min(length)..length];
