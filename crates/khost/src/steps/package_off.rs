@@ -96,7 +96,7 @@ impl Step for PackagesOff {
         let names = installed.join(" ");
         let what = match along {
             0 => format!("remove packages: {names}"),
-            along => format!("remove packages: {names}, and {along} that need them"),
+            along => format!("remove packages: {names}, with {along} more"),
         };
         let diff = format!("-{}\n", going.join("\n-"));
         Ok(Status::Differs(Change { what, detail: Some(Detail::Diff(diff)) }))
