@@ -4,7 +4,7 @@
 node_name_ok() { [[ ${1:-} =~ ^node[1-9]$ ]] || die_usage "a node is called node1 to node9, not \"${1:-}\""; }
 node_disk() { echo "$DISKS/$1"; }
 # node_flavour NODE: which root its disk was made from, if it has one.
-node_flavour() { [[ ! -f $DISKS/$1.flavour ]] || cat "$DISKS/$1.flavour"; }
+node_flavour() { [[ ! -d $(node_disk "$1") || ! -f $DISKS/$1.flavour ]] || cat "$DISKS/$1.flavour"; }
 
 # node_pid NODE: the node's first process as seen from here, if the node runs.
 node_pid() {
