@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures_util::{AsyncRead, AsyncReadExt as _, TryStreamExt as _};
-use khost::{Error, Result};
+use khost::{
+    Error, Result,
+    docker_config::{DockerConfig, is_this_machine, unprotected},
+};
 use kspec::Sha256;
 use oci_client::{
     Client, Reference, RegistryOperation,
@@ -28,7 +31,7 @@ use tokio::{
 use crate::{
     attempt::Failure,
     clients::Clients,
-    credentials::{self, Credentials},
+    credentials,
     download::{Address, Answer, Downloads, Source, reason, refusal},
     source::{RegistryHost, Sources},
 };
@@ -49,7 +52,7 @@ pub(crate) struct Registries {
     runtime: Runtime,
     stall: Duration,
     clients: Clients,
-    credentials: Credentials,
+    passwords: DockerConfig,
 }
 
 /// A repository on a host.
@@ -75,7 +78,7 @@ impl Registries {
             Error::host("runtime-failed", "cannot prepare to ask registries").because(error)
         })?;
         let clients = Clients::new(stall, sources.proxies.clone());
-        Ok(Self { runtime, stall, clients, credentials: sources.credentials()? })
+        Ok(Self { runtime, stall, clients, passwords: sources.passwords()? })
     }
 
     /// The repository of `image` on `host`.
@@ -88,7 +91,7 @@ impl Registries {
             [&host.authority, image.repository(), image.tag().unwrap_or_default()].map(Into::into);
         let tagged = Reference::with_tag(authority, name, tag);
         let pinned = image.digest().map(|digest| tagged.clone_with_digest(digest.into()));
-        let login = self.credentials.for_host(host)?;
+        let login = credentials::for_host(&self.passwords, host)?;
         let first = match login {
             RegistryAuth::Anonymous => None,
             _ => Some(self.clients.asking(host)?),
@@ -163,7 +166,7 @@ impl Repository<'_> {
         for challenge in answer.headers().get_all(WWW_AUTHENTICATE) {
             let challenge = String::from_utf8_lossy(challenge.as_bytes());
             if let Some(realm) = plain_realm(&challenge) {
-                return Err(Failure::Here(credentials::unprotected(&realm)));
+                return Err(Failure::Here(unprotected(&realm)));
             }
         }
         Ok(())
@@ -215,7 +218,7 @@ fn plain_realm(challenge: &str) -> Option<String> {
     let realm = realm.split('"').next()?;
     let url = url::Url::parse(realm).ok().filter(|url| url.scheme() == "http")?;
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    (!credentials::is_this_machine(authority)).then(|| realm.to_owned())
+    (!is_this_machine(authority)).then(|| realm.to_owned())
 }
 
 /// What an error of `oci-client` means for the next attempt.

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use khost::{Error, Host, Result};
+use khost::{Error, Host, Result, docker_config::DockerConfig};
 use kspec::{
     Cluster, LockedFile,
     cluster::{Download, Registry},
 };
 use url::{Position, Url};
 
-use crate::{credentials::Credentials, trust::Authority, wanted::Wanted};
+use crate::{trust::Authority, wanted::Wanted};
 
 /// `[download]` and `[[containerd.registry]]` of the cluster description.
 #[derive(Debug)]
@@ -104,8 +104,10 @@ impl Sources {
     }
 
     /// Who to be for registries; read only when one is about to be asked.
-    pub(crate) fn credentials(&self) -> Result<Credentials> {
-        self.docker_config.as_deref().map_or_else(|| Ok(Credentials::default()), Credentials::read)
+    pub(crate) fn passwords(&self) -> Result<DockerConfig> {
+        self.docker_config
+            .as_deref()
+            .map_or_else(|| Ok(DockerConfig::default()), DockerConfig::read)
     }
 
     /// Refuse what cannot be asked for, before the first byte is fetched.

@@ -182,19 +182,21 @@ fn credentials_go_to_containerd_alone_and_go_again() {
     let tree = tree("[download]\ndocker-config = \"/root/docker.json\"\n");
     tree.refuses_phase(2, "docker-config-invalid", "name a file that `docker --config DIR login");
     tree.write("/root/docker.json", r#"{"auths":{"r.example":{"auth":"bWU6aHVudGVyMg=="}}}"#);
-    tree.refuses_phase(2, "docker-config-exposed", "run `chmod 600 /root/docker.json`");
+    let path = tree.path("/root/docker.json");
+    let mend = format!("run `chmod 600 {}`", path.display());
+    tree.refuses_phase(2, "docker-config-exposed", &mend);
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(tree.path("/root/docker.json"), private).unwrap();
+    std::fs::set_permissions(&path, private).unwrap();
     let mut said = String::new();
     for args in [&["plan"][..], &["plan", "--json"]] {
         said += &tree.run(args, 3).0;
     }
     let (stdout, stderr) = tree.run(&["apply", "-vv"], 0);
     said += &(stdout + &stderr);
-    assert!(!said.contains("bWU6aHVudGVyMg"), "{said}");
+    assert!(!said.contains("bWU6aHVudGVyMg") && !said.contains("hunter2"), "{said}");
     assert!(tree.listing().contains("etc/containerd/conf.d/credentials.toml 100600"));
     let file = tree.read("/etc/containerd/conf.d/credentials.toml");
-    assert!(file.contains("auth = \"bWU6aHVudGVyMg==\"\n"), "{file}");
+    assert!(file.contains("username = \"me\"\npassword = \"hunter2\"\n"), "{file}");
     let imports = "imports = [\"/etc/containerd/conf.d/credentials.toml\"]\n";
     assert!(tree.read("/etc/containerd/config.toml").contains(imports));
 

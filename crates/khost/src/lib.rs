@@ -9,6 +9,7 @@
 //! | [`artifacts`] | find something in the store |
 //! | [`cmd`] | run a program |
 //! | [`completion`] | let bash complete a program |
+//! | [`docker_config`] | know the password of a registry |
 //! | [`engine`] | walk a list of steps |
 //! | [`error`] | fail |
 //! | [`fs`] | read, replace and remove files |
@@ -29,6 +30,7 @@ pub mod app;
 pub mod artifacts;
 pub mod cmd;
 pub mod completion;
+pub mod docker_config;
 pub mod engine;
 pub mod error;
 pub mod fs;
