@@ -1,8 +1,11 @@
 //! Addresses: the node's own is here, nobody else's is.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
-use khost::{fs, steps::network};
+use khost::{Cmd, Error, fs, steps::network};
 use kspec::{Cluster, Node};
 
 use super::{Found, Outcome, Subject};
@@ -10,6 +13,9 @@ use super::{Found, Outcome, Subject};
 /// `IFA_F_DADFAILED` (`linux/if_addr.h`): somebody answered when the kernel asked whether the address
 /// is free (RFC 4862).
 const DUPLICATE: u8 = 0x08;
+
+/// Longer than ping is told to wait.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn here(subject: &Subject<'_>) -> Found {
     is_own(subject.node, &network::addresses()?).only()
@@ -23,6 +29,30 @@ pub(super) fn of_another(subject: &Subject<'_>) -> Found {
 pub(super) fn duplicate(subject: &Subject<'_>) -> Found {
     let table = fs::read_text(&subject.host.path("/proc/net/if_inet6"))?.unwrap_or_default();
     is_unique(subject.node.address, &refused(&table)).only()
+}
+
+/// kubespray's `ping_access_ip`. The way through a translated address is the network's to make.
+pub(super) fn answers(subject: &Subject<'_>) -> Found {
+    let address = subject.node.access();
+    // 1: nobody answered (ping(8))
+    let asked = Cmd::new("ping").args(["-n", "-q", "-c", "1", "-W", "1"]).arg(address.to_string());
+    let code = asked.accept(&[0, 1]).limit(PATIENCE).run().map(|output| output.code);
+    is_reached(address, code).only()
+}
+
+fn is_reached(address: IpAddr, code: Result<i32, Error>) -> Outcome {
+    match code {
+        Ok(0) => Outcome::passed(format!("{address} answers a ping")),
+        Ok(_) => Outcome::warning(format!("{address} answers no ping from this machine"))
+            .seen("other nodes reach this one there, and so do its own programs")
+            .remedy(format!(
+                "see that `ping {address}` is answered, or correct access-address in [[node]]; \
+                 where pings are dropped on purpose, nothing is amiss"
+            )),
+        Err(error) => Outcome::skipped(format!("whether {address} answers a ping"))
+            .seen(error.chain())
+            .remedy("install ping (iputils-ping, or iputils), or run as root"),
+    }
 }
 
 fn is_own(node: &Node, own: &[IpAddr]) -> Outcome {
@@ -91,7 +121,7 @@ mod tests {
 
     use super::{
         super::{Verdict, sample::Sample},
-        is_own, others,
+        is_own, is_reached, others,
     };
 
     fn node() -> Node {
@@ -119,6 +149,30 @@ mod tests {
         assert_eq!(found[0].what, "192.0.2.12 of node `node2` is on this machine, `node1`");
         assert_eq!(found[0].verdict, Verdict::Problem);
         assert_eq!(others(&cluster, first, &[first.address])[0].verdict, Verdict::Passed);
+    }
+
+    #[test]
+    fn an_address_that_answers_nobody_is_a_warning() {
+        let address = [192, 0, 2, 11].into();
+        assert_eq!(is_reached(address, Ok(0)).verdict, Verdict::Passed);
+        let silent = is_reached(address, Ok(1));
+        assert_eq!(silent.verdict, Verdict::Warning);
+        assert_eq!(silent.what, "192.0.2.11 answers no ping from this machine");
+        let missing = khost::Error::host("program-missing", "cannot start `ping`");
+        let outcome = is_reached(address, Err(missing));
+        assert_eq!(
+            (outcome.verdict, &*outcome.evidence),
+            (Verdict::Skipped, "cannot start `ping`")
+        );
+    }
+
+    #[test]
+    fn loopback_answers() {
+        let mut sample = Sample::new(&[]);
+        sample.cluster.nodes[0].access_address = Some([127, 0, 0, 1].into());
+        let said = sample.says("address-silent");
+        let skipped = said.starts_with("skipped[address-silent]");
+        assert!(skipped || said.starts_with("good[address-silent]: 127.0.0.1 answers"), "{said}");
     }
 
     #[test]

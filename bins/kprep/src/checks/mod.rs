@@ -74,10 +74,11 @@ const OF_ANY: [(&str, Scope, OfAny); 4] = [
 
 /// Checks of a machine that shall become a certain node. `kspec::cluster::ACCEPTABLE` says which
 /// of their problems can be accepted.
-const OF_A_NODE: [(&str, Scope, OfNode); 33] = [
+const OF_A_NODE: [(&str, Scope, OfNode); 34] = [
     ("address-not-here", Machine, addresses::here),
     ("address-of-another", Machine, addresses::of_another),
     ("address-duplicate", Machine, addresses::duplicate),
+    ("address-silent", Machine, addresses::answers),
     ("name-elsewhere", Tree, names::elsewhere),
     ("name-not-resolved", Machine, names::resolved),
     ("nameserver-missing", Machine, machine::nameservers),
