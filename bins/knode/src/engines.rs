@@ -6,40 +6,15 @@
 use std::path::{Path, PathBuf};
 
 use khost::{
-    Error, Host, Result, StepList, fs,
+    Error, Host, Result, StepList,
+    engines::{CLUSTERS, CONTAINERD, ENGINES},
+    fs,
     steps::{give_way::GiveWay, package_off},
     systemd,
 };
 use kspec::{paths::UNIT_DIR, state::Family};
 
 use crate::{containerd_unit, inputs::Inputs};
-
-/// Their units, in an order to stop them in: a socket would start its service again, and docker
-/// works through containerd.
-const ENGINES: [&str; 8] = [
-    "docker.socket",
-    "docker.service",
-    "cri-docker.socket",
-    "cri-docker.service",
-    "crio.service",
-    "podman.socket",
-    "podman.service",
-    CONTAINERD,
-];
-
-/// The distribution's or Docker's own: a unit of this name in `/etc` is ours, and hides theirs.
-const CONTAINERD: &str = "containerd.service";
-
-/// Whole Kubernetes distributions: what they run does not stop with their units.
-const CLUSTERS: [(&str, &str); 7] = [
-    ("k3s.service", "k3s-uninstall.sh"),
-    ("k3s-agent.service", "k3s-agent-uninstall.sh"),
-    ("rke2-server.service", "rke2-uninstall.sh"),
-    ("rke2-agent.service", "rke2-uninstall.sh"),
-    ("k0scontroller.service", "k0s stop && k0s reset"),
-    ("k0sworker.service", "k0s stop && k0s reset"),
-    ("snap.microk8s.daemon-kubelite.service", "snap remove microk8s"),
-];
 
 /// A unit that runs, or starts at boot.
 #[derive(Debug)]

@@ -11,6 +11,7 @@
 //! | [`completion`] | let bash complete a program |
 //! | [`docker_config`] | know the password of a registry |
 //! | [`engine`] | walk a list of steps |
+//! | [`engines`] | know whose programs run containers |
 //! | [`error`] | fail |
 //! | [`fs`] | read, replace and remove files |
 //! | [`http`] | ask an HTTPS health endpoint |
@@ -32,6 +33,7 @@ pub mod cmd;
 pub mod completion;
 pub mod docker_config;
 pub mod engine;
+pub mod engines;
 pub mod error;
 pub mod fs;
 mod host;

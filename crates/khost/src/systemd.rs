@@ -62,6 +62,14 @@ pub(crate) fn systemctl(args: &[&str]) -> Result<String> {
     Ok(Cmd::new("systemctl").args(args).run()?.stdout)
 }
 
+/// Make systemd forget that a unit failed, and how often it was started lately: a failed unit stays
+/// listed after its file is gone, and one that was started five times in ten seconds is refused a
+/// start that somebody asked for (systemd.unit(5), `StartLimitBurst=`).
+pub(crate) fn forget_failures(name: &str) -> Result<()> {
+    // 1: it is not loaded
+    Cmd::new("systemctl").args(["reset-failed", name]).accept(&[0, 1]).run().map(drop)
+}
+
 /// Give a unit back the enablement and activity it had.
 pub(crate) fn restore(name: &str, enabled: &str, active: bool) -> Result<()> {
     let now = show(name)?;
@@ -79,8 +87,7 @@ pub(crate) fn restore(name: &str, enabled: &str, active: bool) -> Result<()> {
             _ => {}
         }
     }
-    // A failed unit stays listed after its file is gone, until it is told to forget.
-    Cmd::new("systemctl").args(["reset-failed", name]).accept(&[0, 1]).run()?;
+    forget_failures(name)?;
     if active && !now.active {
         systemctl(&["start", name])?;
     }

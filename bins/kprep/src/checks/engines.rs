@@ -3,31 +3,17 @@
 
 use std::path::Path;
 
-use khost::{Host, systemd};
+use khost::{
+    Host,
+    engines::{CLUSTERS, CONTAINERD, ENGINES},
+    systemd,
+};
 use kspec::paths::UNIT_DIR;
 
 use super::{Found, Outcome, Subject};
 
-const ENGINES: [&str; 6] = [
-    "containerd.service",
-    "crio.service",
-    "cri-docker.service",
-    "docker.service",
-    "docker.socket",
-    "podman.service",
-];
-const CLUSTERS: [(&str, &str); 7] = [
-    ("k3s.service", "k3s-uninstall.sh"),
-    ("k3s-agent.service", "k3s-agent-uninstall.sh"),
-    ("rke2-server.service", "rke2-uninstall.sh"),
-    ("rke2-agent.service", "rke2-uninstall.sh"),
-    ("k0scontroller.service", "k0s stop && k0s reset"),
-    ("k0sworker.service", "k0s stop && k0s reset"),
-    ("snap.microk8s.daemon-kubelite.service", "snap remove microk8s"),
-];
-
 pub(super) fn none_but_ours(subject: &Subject<'_>) -> Found {
-    let ours = Path::new(UNIT_DIR).join("containerd.service");
+    let ours = Path::new(UNIT_DIR).join(CONTAINERD);
     let mut running = Vec::new();
     for unit in ENGINES {
         // A unit of containerd in /etc is knode's.
@@ -108,8 +94,8 @@ mod tests {
         ]);
         insta::assert_snapshot!(sample.says("engine-foreign"), @"
         warning[engine-foreign]: containerd.stop-other-engines: another container engine is on this machine: `knode apply` will refuse
-            seen: containerd.service: it is installed
-                  docker.service: it is installed
+            seen: docker.service: it is installed
+                  containerd.service: it is installed
             hint: set stop-other-engines = true in [containerd], or `systemctl disable --now` it
         ");
         sample.cluster.containerd.stop_other_engines = true;

@@ -7,6 +7,8 @@ use crate::{
     steps::stamp::Stamp, systemd,
 };
 
+const SYSTEMCTL: [&str; 2] = ["systemctl", "try-reload-or-restart"];
+
 /// A program that others installed and look after, and that is told when a file it reads changes.
 /// As with a [`super::unit::Unit`], that it must be told is derived from state. When reset has put
 /// the files back, it is told once more.
@@ -21,7 +23,7 @@ pub struct Reload {
 impl Reload {
     /// The service `unit`, if it runs: it reads `files` again, or starts again where it cannot.
     pub fn service<P: Into<PathBuf>>(unit: &str, files: impl IntoIterator<Item = P>) -> Self {
-        let line = ["systemctl", "try-reload-or-restart", unit].map(Into::into).into();
+        let line = SYSTEMCTL.into_iter().chain([unit]).map(Into::into).collect();
         Self { unit: Some(unit.into()), ..Self::command(unit, line, files) }
     }
 
@@ -70,22 +72,26 @@ impl Step for Reload {
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let digest = self.stamp.digest(context.host)?;
-        command(&self.line).run()?;
+        tell(&self.line)?;
         self.stamp.write(context.host, digest)
     }
 }
 
-fn command(line: &[String]) -> Cmd {
-    let (program, args) =
-        line.split_first().map_or(("true", &[][..]), |(program, args)| (program.as_str(), args));
-    Cmd::new(program).args(args)
+fn tell(line: &[String]) -> Result<()> {
+    let Some((program, args)) = line.split_first() else { return Ok(()) };
+    if let [program, verb, unit] = line
+        && [program, verb] == SYSTEMCTL
+    {
+        systemd::forget_failures(unit)?; // we may have told it several times in a few seconds
+    }
+    Cmd::new(program).args(args).run().map(drop)
 }
 
 /// Tell a program that what it reads was put back. One that is not installed any more need not
 /// know.
 pub(crate) fn notify(line: &[String]) -> Result<Restored> {
-    match command(line).run() {
-        Ok(_) => Ok(Restored::Done),
+    match tell(line) {
+        Ok(()) => Ok(Restored::Done),
         Err(error) if error.code() == "program-missing" => Ok(Restored::Left(error.to_string())),
         Err(error) => Err(Error::host("notice-failed", "a program was not told of the change")
             .because(error.chain())

@@ -81,6 +81,7 @@ impl Step for Unit {
         if unit.enabled != "enabled" {
             systemd::systemctl(&["enable", &self.name])?;
         }
+        systemd::forget_failures(&self.name)?;
         if unit.active {
             if self.stamp.stale(context, &self.id())?.is_some() {
                 systemd::systemctl(&["restart", &self.name])?;
