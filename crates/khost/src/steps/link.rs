@@ -31,9 +31,7 @@ impl Link {
     fn found(&self, real: &Path) -> Result<Option<PathBuf>> {
         match fs::look(real)? {
             None => Ok(None),
-            Some(found) if found.is_symlink() => {
-                std::fs::read_link(real).map(Some).map_err(|error| Error::io("read", real, error))
-            }
+            Some(found) if found.is_symlink() => fs::link_target(real),
             Some(found) if self.replaces && found.is_file() => Ok(None),
             Some(_) => {
                 let path = self.path.display();

@@ -45,19 +45,22 @@ impl Packages {
     }
 
     fn install(&self, missing: &[String]) -> Result<()> {
-        match self.family {
-            Family::Debian => {
-                Cmd::new("apt-get").args(["-qq", "update"]).limit(LIMIT).run()?;
-                let args = ["-qq", "--yes", "--no-install-recommends", "install"];
-                let cmd = Cmd::new("apt-get").args(args).args(missing).limit(LIMIT);
-                cmd.env("DEBIAN_FRONTEND", "noninteractive").run().map(drop)
-            }
-            Family::RedHat => {
-                let cmd = Cmd::new("dnf").args(["--assumeyes", "--quiet", "install"]);
-                cmd.args(missing).limit(LIMIT).run().map(drop)
-            }
+        if self.family == Family::Debian {
+            Cmd::new("apt-get").args(["-qq", "update"]).limit(LIMIT).run()?;
         }
+        installation(self.family, missing).run().map(drop)
     }
+}
+
+/// One transaction that installs the packages `names`, and nothing that they only recommend.
+pub(crate) fn installation(family: Family, names: &[String]) -> Cmd {
+    let cmd = match family {
+        Family::Debian => Cmd::new("apt-get")
+            .args(["-qq", "--yes", "--no-install-recommends", "install"])
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+        Family::RedHat => Cmd::new("dnf").args(["--assumeyes", "--quiet", "install"]),
+    };
+    cmd.args(names).limit(LIMIT)
 }
 
 impl Step for Packages {

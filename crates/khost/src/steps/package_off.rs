@@ -7,7 +7,7 @@ use kspec::state::Family;
 use crate::{
     Change, Cmd, Context, Detail, Result, Status, Step, Thing,
     original::Restored,
-    steps::package::{Packages, installed_by_dpkg},
+    steps::package::{Packages, installation, installed_by_dpkg},
 };
 
 /// dpkg and rpm may wait for another of their kind.
@@ -128,13 +128,7 @@ pub(crate) fn install_again(family: Family, names: &[String]) -> Result<Restored
     if missing.is_empty() {
         return Ok(Restored::Done);
     }
-    let cmd = match family {
-        Family::Debian => Cmd::new("apt-get")
-            .args(["-qq", "--yes", "--no-install-recommends", "install"])
-            .env("DEBIAN_FRONTEND", "noninteractive"),
-        Family::RedHat => Cmd::new("dnf").args(["--assumeyes", "--quiet", "install"]),
-    };
-    let cmd = cmd.args(&missing).limit(LIMIT);
+    let cmd = installation(family, &missing);
     let line = cmd.line();
     Ok(match cmd.run() {
         Ok(_) => Restored::Done,
