@@ -9,14 +9,15 @@ use std::{
 /// `node1` of a lab of the test's own.
 #[derive(Debug)]
 pub struct Node {
-    lab: &'static str,
+    lab: String,
 }
 
 impl Node {
     /// Boot it, of the flavour (`tests/lab/lab --help`), and install the tools. Panics with what
-    /// the lab says when that fails.
-    pub fn boot(lab: &'static str, flavour: &str) -> Self {
-        let node = Self { lab };
+    /// the lab says when that fails. `LAB_TAG`, a letter or two, keeps the tests of two checkouts
+    /// apart.
+    pub fn boot(lab: &str, flavour: &str) -> Self {
+        let node = Self { lab: lab.to_owned() + &std::env::var("LAB_TAG").unwrap_or_default() };
         node.tests(&["lab", "down"]); // what an interrupted run left
         // The first time on a machine takes half an hour: what it says is seen while it works.
         let up = node.program(&["lab", "up", "node1", "--flavour", flavour]).status().unwrap();
@@ -34,7 +35,7 @@ impl Node {
     fn program(&self, args: &[&str]) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new(root.join("lab").join(args[0]));
-        command.args(&args[1..]).env("LAB", self.lab);
+        command.args(&args[1..]).env("LAB", &self.lab);
         command
     }
 
