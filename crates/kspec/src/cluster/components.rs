@@ -3,7 +3,7 @@
 #![expect(clippy::doc_link_with_quotes, reason = "the same")]
 #![expect(rustdoc::bare_urls, reason = "the same")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,20 @@ pub struct Etcd {
     pub compaction_hours: u32,
     /// Further ETCD_ variables for etcd.env
     pub extra_env: BTreeMap<String, String>,
+    /// Snapshots of what etcd holds
+    pub backup: EtcdBackup,
+}
+
+/// `[etcd.backup]`: where snapshots go, and how many there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct EtcdBackup {
+    /// Directory for the snapshots that ketcd takes before it restarts etcd, and of `ketcd backup`
+    pub dir: PathBuf,
+    /// How many are kept there, the oldest go first; 0: all
+    pub keep: u32,
+    /// When to take one, as OnCalendar= of systemd.timer(5) has it, such as "daily"; empty: never
+    pub schedule: String,
 }
 
 /// `[kubelet]`.
@@ -200,7 +214,14 @@ impl Default for Etcd {
             max_request_bytes: 1_572_864,
             compaction_hours: 8,
             extra_env: BTreeMap::new(),
+            backup: EtcdBackup::default(),
         }
+    }
+}
+
+impl Default for EtcdBackup {
+    fn default() -> Self {
+        Self { dir: "/var/backups/etcd".into(), keep: 5, schedule: String::new() }
     }
 }
 

@@ -18,8 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use components::{
-    Addon, Addons, CgroupDriver, ControlPlane, Etcd, KeyAlgorithm, KubeProxy, KubeProxyMode,
-    Kubeadm, Kubelet, Pki,
+    Addon, Addons, CgroupDriver, ControlPlane, Etcd, EtcdBackup, KeyAlgorithm, KubeProxy,
+    KubeProxyMode, Kubeadm, Kubelet, Pki,
 };
 pub use containerd::{Containerd, Registry, RegistryHost};
 pub use download::{ArtifactMirrors, Download};

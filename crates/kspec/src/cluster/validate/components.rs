@@ -11,6 +11,7 @@ use super::{
     Found,
     syntax::{is_dns_name, is_quantity, is_san},
 };
+use crate::paths::ETCD_DATA_DIR;
 
 /// etcd's `maxElectionMs` (`embed/config.go`).
 const LONGEST_ELECTION: u32 = 50_000;
@@ -36,6 +37,30 @@ fn check_etcd(cluster: &Cluster, found: &mut Found) {
             format!(
                 "let an election take five heartbeats or more, and at most {LONGEST_ELECTION} ms"
             ),
+        );
+    }
+    let backup = &cluster.etcd.backup;
+    if backup.dir.is_relative() {
+        found.add(
+            "path-not-absolute",
+            "etcd.backup.dir",
+            "the timer runs in another directory than you",
+            "write the whole path, from /",
+        );
+    } else if backup.dir.starts_with(ETCD_DATA_DIR) {
+        found.add(
+            "backup-dir-invalid",
+            "etcd.backup.dir",
+            "what is kept within etcd's data is lost with it",
+            "choose a directory outside of it, on another disk at best",
+        );
+    }
+    if backup.schedule.chars().any(char::is_control) {
+        found.add(
+            "backup-schedule-invalid",
+            "etcd.backup.schedule",
+            "a unit file has one line for it",
+            "write a calendar event, such as \"daily\" or \"*-*-* 00/6:00:00\"",
         );
     }
 }

@@ -143,6 +143,9 @@ fn components() {
         ("etcd-times-invalid", |c| c.etcd.heartbeat_ms = 0),
         ("etcd-times-invalid", |c| c.etcd.heartbeat_ms = 1001),
         ("etcd-times-invalid", |c| c.etcd.election_ms = 50_001),
+        ("path-not-absolute", |c| c.etcd.backup.dir = "backups".into()),
+        ("backup-dir-invalid", |c| c.etcd.backup.dir = "/var/lib/etcd/backups".into()),
+        ("backup-schedule-invalid", |c| c.etcd.backup.schedule = "daily\nx".into()),
         ("san-invalid", |c| c.control_plane.extra_sans = vec!["https://api".into()]),
         ("endpoint-invalid", |c| c.control_plane.endpoint = Some("https://api:6443".into())),
         ("reserved-invalid", |c| {
