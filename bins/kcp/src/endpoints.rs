@@ -23,15 +23,6 @@ pub(crate) fn for_everyone(cluster: &Cluster) -> String {
     }
 }
 
-/// Where a component of this node listens for the node itself: loopback, unless the operator
-/// bound it to one address (kubespray's `kube_apiserver_endpoint`).
-pub(crate) fn own_address(bind_address: Option<&String>) -> IpAddr {
-    bind_address
-        .and_then(|given| given.parse().ok())
-        .filter(|address: &IpAddr| !address.is_unspecified())
-        .unwrap_or(IpAddr::from([127, 0, 0, 1]))
-}
-
 /// Names and addresses in the API server's certificate, in kubespray's order
 /// (`apiserver_sans`), each once.
 pub(crate) fn certificate_names(
@@ -68,7 +59,7 @@ pub(crate) fn certificate_names(
 mod tests {
     use kspec::Cluster;
 
-    use super::{certificate_names, for_everyone, own_address};
+    use super::{certificate_names, for_everyone};
 
     fn cluster(endpoint: Option<&str>) -> Cluster {
         let mut cluster = Cluster::example("node1.example", "192.0.2.11".parse().unwrap());
@@ -103,12 +94,5 @@ mod tests {
              node1.example lb-apiserver.kubernetes.local api.example 198.51.100.7 192.0.2.11 \
              203.0.113.5 node1"
         );
-    }
-
-    #[test]
-    fn the_node_asks_itself_at_loopback_unless_bound_elsewhere() {
-        assert_eq!(own_address(None).to_string(), "127.0.0.1");
-        assert_eq!(own_address(Some(&"::".into())).to_string(), "127.0.0.1");
-        assert_eq!(own_address(Some(&"192.0.2.11".into())).to_string(), "192.0.2.11");
     }
 }

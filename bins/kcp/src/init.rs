@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use khost::{Change, Cmd, Context, Error, Host, Result, Status, Step, Thing, fs, steps::sysctl};
+use khost::{
+    Change, Cmd, Context, Error, Host, Result, Status, Step, Thing, fs,
+    static_pod::{Component, last_words},
+    steps::sysctl,
+};
 use kspec::{
     Cluster,
     cluster::{KubeProxyMode, Swap},
@@ -10,12 +14,10 @@ use kspec::{
     state::{CgroupVersion, Facts},
 };
 
-use crate::{inputs::Inputs, kubeadm, kubeadm_config, last_words, marker::Marker};
+use crate::{inputs::Inputs, kubeadm, kubeadm_config, marker::Marker};
 
 /// The step's id.
 pub(crate) const ID: &str = "kubeadm:init";
-
-const STATIC_PODS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 /// Ports that the static pods and the kubelet of an interrupted run hold already.
 const PORTS: [u16; 4] = [6443, 10250, 10257, 10259];
@@ -76,7 +78,9 @@ impl Step for Init {
         );
         let kubelet = ["config.yaml", "kubeadm-flags.env", "instance-config.yaml"];
         let kubelet = kubelet.map(|name| Path::new("/var/lib/kubelet").join(name));
-        things.extend(kubelet.into_iter().chain(STATIC_PODS.map(manifest)).map(Thing::File));
+        things.extend(
+            kubelet.into_iter().chain(Component::ALL.map(Component::manifest)).map(Thing::File),
+        );
         // kube-proxy sets these.
         let set = [
             "net.ipv4.conf.all.route_localnet",
@@ -111,13 +115,10 @@ impl Step for Init {
     }
 }
 
-fn manifest(pod: &str) -> PathBuf {
-    Path::new(MANIFEST_DIR).join(format!("{pod}.yaml"))
-}
-
-/// Static pods whose manifest is there.
-fn present(host: &Host) -> Vec<&'static str> {
-    STATIC_PODS.into_iter().filter(|pod| fs::exists(&host.path(manifest(pod)))).collect()
+/// Manifests of static pods that are there.
+fn present(host: &Host) -> Vec<PathBuf> {
+    let manifests = Component::ALL.into_iter().map(Component::manifest);
+    manifests.filter(|manifest| fs::exists(&host.path(manifest))).collect()
 }
 
 /// Preflight checks that the operator lets pass, and those the machine is known to fail.
@@ -143,8 +144,8 @@ fn left_behind(host: &Host) -> Result<Vec<String>> {
     let kubelet = kubelet.accept(&[0, 1, 2, 3, 4]).run()?.code == 0;
     let mut checks: Vec<_> = there
         .iter()
-        .map(|pod| {
-            format!("FileAvailable-{}", manifest(pod).display().to_string().replace('/', "-"))
+        .map(|manifest| {
+            format!("FileAvailable-{}", manifest.display().to_string().replace('/', "-"))
         })
         .collect();
     if kubelet || !there.is_empty() {
@@ -165,7 +166,7 @@ fn explained(host: &Host, error: &Error) -> Error {
     let preflight = cause.contains("[ERROR ");
     // Only where kubeadm waited for them in vain; else their words lead astray.
     let in_vain = error.code() == "program-too-slow" || cause.contains("wait-control-plane");
-    if in_vain && let Some(words) = last_words::of_any(host, &STATIC_PODS) {
+    if in_vain && let Some(words) = last_words(host, &Component::ALL) {
         cause = format!("{cause}\n{words}");
     }
     let hint = if cause.contains("[ERROR ImagePull") {

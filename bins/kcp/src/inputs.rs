@@ -1,8 +1,6 @@
 //! Everything the phase goes by, read and found fit.
 
-use std::net::SocketAddr;
-
-use khost::{Error, Result, Tool};
+use khost::{Error, Result, Tool, static_pod::Component};
 use kspec::{
     Cluster, Node, Role,
     state::{Artifacts, Certificate, EtcdState, Facts, Member, NodeState, PkiState},
@@ -44,8 +42,6 @@ impl Inputs {
                 .because("the node was no control plane when kpki ran")
                 .hint("run `kpki apply`")
         })?;
-        let bound = cluster.control_plane.api_server_args.get("bind-address");
-        let local = SocketAddr::new(endpoints::own_address(bound), endpoints::PORT);
         Ok(Self {
             kubeadm: program("kubeadm")?,
             kubectl: program("kubectl")?,
@@ -53,7 +49,7 @@ impl Inputs {
             runtime: tool.state()?, // without a kubelet and its images, init would wait in vain
             etcd_ca: pki.ca,
             etcd_client,
-            local: format!("https://{local}"),
+            local: Component::ApiServer.url(&cluster),
             endpoint: endpoints::for_everyone(&cluster),
             cluster,
             node,

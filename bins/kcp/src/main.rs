@@ -17,7 +17,6 @@ mod kubeadm_config;
 mod kubeconfig;
 mod kubelet;
 mod labels;
-mod last_words;
 mod leave;
 mod marker;
 mod patches;
@@ -28,6 +27,7 @@ use khost::{
     Result, StepList, Tool,
     app::Cli,
     error::Exit,
+    static_pod::{Component, StaticPod},
     steps::{directory::Directory, file::File, program::Program},
 };
 
@@ -97,9 +97,11 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.add(kubeconfig::for_root(&inputs.local));
 
     steps.add(kubelet::running());
-    steps.add(health::api_server(&inputs));
+    let [api_server, controller_manager, scheduler] =
+        Component::ALL.map(|component| StaticPod::new(component, &inputs.cluster));
+    steps.add(api_server.healthy());
     steps.add(settings::applied(&inputs, &config));
-    steps.extend(health::helpers(&inputs));
+    steps.extend([controller_manager.healthy(), scheduler.healthy()]);
     steps.add(health::admits_pods(&inputs.node.name));
     steps.add(labels::wanted(&inputs.node));
     steps.add(leave::state(&inputs));

@@ -22,6 +22,7 @@
 //! | [`os`] | learn which distribution it is |
 //! | [`report`] | tell people and programs what happens |
 //! | [`pods`] | say why pods do not run |
+//! | [`static_pod`] | start a part of the control plane anew |
 //! | [`steps`] | want something of the machine |
 //! | [`systemd`] | ask how a unit is |
 //! | [`template`] | fill in a text |
@@ -46,6 +47,7 @@ mod original;
 pub mod os;
 pub mod pods;
 pub mod report;
+pub mod static_pod;
 mod step;
 pub mod steps;
 pub mod systemd;

@@ -11,7 +11,7 @@ use crate::{Cmd, Error, Host, Result, fs, systemd, wait::nap};
 const NAMESPACES: &str = "/run/netns";
 
 /// containerd's own client, when containerd runs.
-fn ctr(host: &Host) -> Result<Option<Cmd>> {
+pub(crate) fn ctr(host: &Host) -> Result<Option<Cmd>> {
     let ctr = host.path("/usr/local/bin/ctr");
     if !fs::exists(&ctr) || !systemd::show("containerd.service")?.active {
         return Ok(None);

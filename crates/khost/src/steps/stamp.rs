@@ -45,6 +45,7 @@ impl Stamp {
             let path = input.display();
             context.changes(&format!("file:{path}"))
                 || context.changes(&format!("lines:{path}"))
+                || context.changes(&format!("kubeconfig:{path}"))
                 || context.changes(&Program::id_of(path))
         });
         Ok(match changing {

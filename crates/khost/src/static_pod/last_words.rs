@@ -3,16 +3,18 @@
 
 use std::{path::PathBuf, time::SystemTime};
 
-use khost::{Host, fs};
+use super::Component;
+use crate::{Host, fs};
 
 const LOG_DIR: &str = "/var/log/pods";
 const LINES: usize = 5;
 
-/// The last lines of whichever of `pods` wrote last, under a heading; none when none wrote.
-pub(crate) fn of_any(host: &Host, pods: &[&str]) -> Option<String> {
-    let (_, pod, log) = pods
+/// The last lines of whichever of `components` wrote last, under a heading; none when none wrote.
+pub fn last_words(host: &Host, components: &[Component]) -> Option<String> {
+    let (_, pod, log) = components
         .iter()
-        .filter_map(|pod| newest_log(host, pod).map(|(at, log)| (at, *pod, log)))
+        .map(|component| component.pod())
+        .filter_map(|pod| newest_log(host, pod).map(|(at, log)| (at, pod, log)))
         .max_by_key(|(at, ..)| *at)?;
     let text = fs::read_text(&log).ok()??;
     let lines: Vec<_> = text.lines().map(message).collect();
@@ -43,21 +45,22 @@ fn message(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use khost::Host;
+    use super::{Component, last_words};
+    use crate::Host;
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "kubelet's hand, in a test")]
     fn the_last_lines_of_the_newest_log_are_told() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path());
-        assert_eq!(super::of_any(&host, &["kube-apiserver"]), None);
+        assert_eq!(last_words(&host, &[Component::ApiServer]), None);
         let dir = host.path("/var/log/pods/kube-system_kube-apiserver-node1_0123/kube-apiserver");
         std::fs::create_dir_all(&dir).unwrap();
         let lines: Vec<_> =
             (0..7).map(|n| format!("2026-01-02T03:04:05.6Z stderr F line {n} here\n")).collect();
         std::fs::write(dir.join("0.log"), lines.concat()).unwrap();
         assert_eq!(
-            super::of_any(&host, &["kube-apiserver", "kube-scheduler"]).unwrap(),
+            last_words(&host, &Component::ALL).unwrap(),
             "kube-apiserver said last:\nline 2 here\nline 3 here\nline 4 here\nline 5 here\n\
              line 6 here"
         );

@@ -1,0 +1,291 @@
+//! The control plane's static pods: whether they work, and starting one anew.
+
+mod last_words;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use kspec::{
+    Cluster,
+    paths::{ETCD_CERT_DIR, KUBE_CERT_DIR, KUBE_DIR, MANIFEST_DIR},
+};
+
+pub use last_words::last_words;
+
+use crate::{
+    Context, Error, Host, Result, Thing, fs,
+    http::{self, Trust},
+    steps::{containers::ctr, stamp::Stamp, wait::Wait},
+    wait::{Awaited, Seen, until},
+};
+
+/// How long a container may take to end before it is killed: a static pod's grace period.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// One of the programs that kubeadm runs as static pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Component {
+    /// kube-apiserver.
+    ApiServer,
+    /// kube-controller-manager.
+    ControllerManager,
+    /// kube-scheduler.
+    Scheduler,
+}
+
+impl Component {
+    /// All of them, in the order kubeadm makes them.
+    pub const ALL: [Self; 3] = [Self::ApiServer, Self::ControllerManager, Self::Scheduler];
+
+    /// Name of the pod, without the node's, and of its only container.
+    pub fn pod(self) -> &'static str {
+        match self {
+            Self::ApiServer => "kube-apiserver",
+            Self::ControllerManager => "kube-controller-manager",
+            Self::Scheduler => "kube-scheduler",
+        }
+    }
+
+    /// The manifest the kubelet runs it from.
+    pub fn manifest(self) -> PathBuf {
+        PathBuf::from(MANIFEST_DIR).join(format!("{}.yaml", self.pod()))
+    }
+
+    /// `https://ADDRESS:PORT` at which this node asks it: loopback, unless the operator bound it
+    /// to one address (kubespray's `kube_apiserver_endpoint`).
+    pub fn url(self, cluster: &Cluster) -> String {
+        let given = &cluster.control_plane;
+        let (args, port) = match self {
+            Self::ApiServer => (&given.api_server_args, 6443),
+            Self::ControllerManager => (&given.controller_manager_args, 10257),
+            Self::Scheduler => (&given.scheduler_args, 10259),
+        };
+        let bound = args.get("bind-address").and_then(|given| given.parse().ok());
+        let own = bound.filter(|address: &IpAddr| !address.is_unspecified());
+        let address = SocketAddr::new(own.unwrap_or(IpAddr::from([127, 0, 0, 1])), port);
+        format!("https://{address}")
+    }
+
+    /// The files it reads once, at its start. Others it reads again by itself when they change: its
+    /// serving certificate and the authorities of clients (apiserver's `dynamiccertificates`), its
+    /// certificates for kubelets (client-go's `ReloadTLSFiles`) and for etcd (at each handshake).
+    fn inputs(self) -> Vec<PathBuf> {
+        let paths: &[(&str, &str)] = match self {
+            Self::ApiServer => {
+                &[(ETCD_CERT_DIR, "ca.pem"), (KUBE_CERT_DIR, "sa.pub"), (KUBE_CERT_DIR, "sa.key")]
+            }
+            Self::ControllerManager => &[
+                (KUBE_DIR, "controller-manager.conf"),
+                (KUBE_CERT_DIR, "ca.crt"),
+                (KUBE_CERT_DIR, "sa.key"),
+            ],
+            Self::Scheduler => {
+                &[(KUBE_DIR, "scheduler.conf"), (KUBE_DIR, "kubescheduler-config.yaml")]
+            }
+        };
+        paths.iter().map(|(dir, name)| PathBuf::from(dir).join(name)).collect()
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::ApiServer => "API server",
+            Self::ControllerManager => "controller manager",
+            Self::Scheduler => "scheduler",
+        }
+    }
+}
+
+/// One static pod of this node.
+#[derive(Debug, Clone)]
+pub struct StaticPod {
+    component: Component,
+    /// Its health endpoint.
+    url: String,
+    /// Longest time until it is healthy.
+    limit: Duration,
+    stamp: Stamp,
+}
+
+impl StaticPod {
+    /// `component`, listening where `cluster` has it.
+    pub fn new(component: Component, cluster: &Cluster) -> Self {
+        let (path, seconds) = match component {
+            Component::ApiServer => ("readyz", 180),
+            Component::ControllerManager | Component::Scheduler => ("healthz", 120),
+        };
+        Self {
+            component,
+            url: format!("{}/{path}", component.url(cluster)),
+            limit: Duration::from_secs(seconds),
+            stamp: Stamp { name: component.pod().into(), inputs: component.inputs() },
+        }
+    }
+
+    /// Wait until it is healthy.
+    pub fn healthy(&self) -> Wait {
+        let pod = self.clone();
+        let what = format!("the {} on {}", self.component.name(), self.url);
+        Wait::new(self.awaited("healthy", what), move |context| pod.ask(context.host))
+    }
+
+    /// Why it must be started anew, if it must: files that it reads only at its start differ from
+    /// those it has read, or (in a plan) a step before `step`, its own, changes one.
+    pub fn stale(&self, context: &Context<'_>, step: &str) -> Result<Option<String>> {
+        self.stamp.stale(context, step)
+    }
+
+    /// What noting its files touches.
+    pub fn stamp(&self) -> Thing {
+        self.stamp.thing()
+    }
+
+    /// Note that it runs with its files as they are now, after `start`, which starts it.
+    pub fn started_by(&self, host: &Host, start: impl FnOnce() -> Result<()>) -> Result<()> {
+        let digest = self.stamp.digest(host)?;
+        start()?;
+        self.stamp.write(host, digest)
+    }
+
+    /// End its container, so that the kubelet starts another, which reads the files as they are
+    /// now; wait until that one is healthy, and note the files.
+    ///
+    /// # Errors
+    /// `timeout`, with what was seen last and the container's own last words; `containerd-stopped`.
+    pub fn restart(&self, context: &Context<'_>) -> Result<()> {
+        self.started_by(context.host, || self.replaced(context))
+    }
+
+    fn replaced(&self, context: &Context<'_>) -> Result<()> {
+        let host = context.host;
+        let before = self.running(host)?;
+        signal(host, &before, "SIGTERM")?;
+        let (started, mut killed) = (Instant::now(), false);
+        let what = format!("a new {} on {}", self.component.name(), self.url);
+        until(context, &self.awaited("restarted", what), || {
+            let running = self.running(host)?;
+            if running.iter().any(|container| before.contains(container)) {
+                if !killed && started.elapsed() > GRACE {
+                    signal(host, &before, "SIGKILL")?;
+                    killed = true;
+                }
+                return Ok(Seen::not_yet("the one before has not ended"));
+            }
+            if running.is_empty() {
+                return Ok(Seen::NotYet(self.with_words(host, "the kubelet has not started it")));
+            }
+            self.ask(host)
+        })
+    }
+
+    /// Its running containers, by containerd's names: one, or none.
+    fn running(&self, host: &Host) -> Result<Vec<String>> {
+        let ctr = || {
+            ctr(host)?.ok_or_else(|| {
+                Error::host("containerd-stopped", "containerd does not run")
+                    .hint("run `knode apply`, then this again")
+            })
+        };
+        let filter = format!(
+            "labels.\"io.kubernetes.container.name\"==\"{}\",\
+             labels.\"io.kubernetes.pod.namespace\"==\"kube-system\"",
+            self.component.pod()
+        );
+        let own = ctr()?.args(["containers", "list", "--quiet", &filter]).run()?.stdout;
+        let own: Vec<_> = own.split_whitespace().collect();
+        let tasks = ctr()?.args(["tasks", "list"]).run()?.stdout;
+        Ok(running(&tasks).filter(|name| own.contains(name)).map(str::to_owned).collect())
+    }
+
+    /// One question; when there is no good answer, also what the container said last. The API
+    /// server must prove itself; the others make themselves a certificate at their start, so there
+    /// is no authority to ask for.
+    fn ask(&self, host: &Host) -> Result<Seen> {
+        let mut trust = Trust::default();
+        if self.component == Component::ApiServer {
+            trust.ca = fs::read(&host.path(KUBE_CERT_DIR).join("ca.crt"))?;
+            if trust.ca.is_none() {
+                return Ok(Seen::not_yet("the cluster has no certificates yet"));
+            }
+        }
+        let seen = match http::get(&http::client(&trust)?, &self.url) {
+            Ok(answer) if answer.status == 200 => return Ok(Seen::Ready),
+            Ok(answer) => format!("it answers {}: {}", answer.status, failing(&answer.body)),
+            Err(reason) => reason,
+        };
+        Ok(Seen::NotYet(self.with_words(host, &seen)))
+    }
+
+    fn with_words(&self, host: &Host, seen: &str) -> String {
+        match last_words(host, &[self.component]) {
+            Some(words) => format!("{seen}\n{words}"),
+            None => seen.into(),
+        }
+    }
+
+    fn awaited(&self, end: &str, what: String) -> Awaited {
+        let look = "journalctl -u kubelet -n 50".into();
+        Awaited { id: format!("{}-{end}", self.component.pod()), what, limit: self.limit, look }
+    }
+}
+
+fn signal(host: &Host, containers: &[String], signal: &str) -> Result<()> {
+    for container in containers {
+        if let Some(ctr) = ctr(host)? {
+            let kill = ctr.args(["tasks", "kill", "--signal", signal, container]);
+            kill.accept(&[0, 1]).run()?; // 1: it has ended meanwhile
+        }
+    }
+    Ok(())
+}
+
+/// The running ones in what `ctr tasks list` prints: a heading, then `TASK PID STATUS`.
+fn running(tasks: &str) -> impl Iterator<Item = &str> {
+    tasks.lines().filter_map(|line| {
+        let mut columns = line.split_whitespace();
+        let task = columns.next()?;
+        (columns.nth(1)? == "RUNNING").then_some(task)
+    })
+}
+
+/// The checks that fail in a list such as `[-]etcd failed: reason withheld`, or all of it.
+fn failing(body: &str) -> String {
+    let failing: Vec<_> = body.lines().filter(|line| line.starts_with("[-]")).collect();
+    if failing.is_empty() { body.trim().to_owned() } else { failing.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use kspec::Cluster;
+
+    use super::{Component, failing, running};
+
+    #[test]
+    fn a_component_is_asked_at_loopback_unless_bound_elsewhere() {
+        let mut cluster = Cluster::example("node1", "192.0.2.11".parse().unwrap());
+        let mut url = |address: &str| {
+            let args = &mut cluster.control_plane.scheduler_args;
+            args.insert("bind-address".into(), address.into());
+            Component::Scheduler.url(&cluster)
+        };
+        assert_eq!(url("::"), "https://127.0.0.1:10259");
+        assert_eq!(url("192.0.2.11"), "https://192.0.2.11:10259");
+        assert_eq!(url("2001:db8::1"), "https://[2001:db8::1]:10259");
+        assert_eq!(Component::ApiServer.url(&cluster), "https://127.0.0.1:6443");
+    }
+
+    #[test]
+    fn only_failing_checks_are_told() {
+        let body = "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n";
+        assert_eq!(failing(body), "[-]etcd failed: reason withheld");
+        assert_eq!(failing("Unauthorized\n"), "Unauthorized");
+    }
+
+    #[test]
+    fn a_container_that_ended_does_not_run() {
+        let tasks = "TASK    PID     STATUS    \n0123    4711    RUNNING\n4567    0    STOPPED\n";
+        assert_eq!(running(tasks).collect::<Vec<_>>(), ["0123"]);
+    }
+}
