@@ -62,6 +62,8 @@ impl Rules {
 pub(crate) struct Authority {
     /// Its files.
     pub(crate) pair: Pair,
+    /// This node.
+    node: String,
     /// The node that makes it, when that is another one.
     maker: Option<String>,
     rules: Rules,
@@ -91,7 +93,7 @@ impl Authority {
     pub(crate) fn new(cluster: &Cluster, node: &Node, rules: Rules) -> Self {
         let first = cluster.with_role(Role::Etcd).next();
         let maker = first.filter(|first| first.name != node.name).map(|first| first.name.clone());
-        Self { pair: Pair::new("ca", Owner::root()), maker, rules }
+        Self { pair: Pair::new("ca", Owner::root()), node: node.name.clone(), maker, rules }
     }
 
     /// What certificates are checked against; none as long as there is no authority.
@@ -155,7 +157,7 @@ impl Authority {
         Error::host("ca-key-missing", format!("`{key}` does not exist"))
             .because(format!("without it nothing can be signed in the name of `{cert}`"))
             .hint(match &self.maker {
-                Some(maker) => format!("copy `{key}` from node `{maker}`, 0600"),
+                Some(maker) => self.brought_from(maker),
                 None => format!(
                     "restore `{key}` from a backup or another etcd node; to start over with a new \
                      authority, run `kpki reset` and then `kpki apply`"
@@ -178,10 +180,17 @@ impl Authority {
     }
 
     fn made_elsewhere(&self, maker: &str, why: &str) -> Error {
-        let (cert, key) = (self.pair.cert.display(), self.pair.key.display());
+        let cert = self.pair.cert.display();
         Error::input("ca-elsewhere", format!("`{cert}` cannot be used: {why}"))
             .because(format!("etcd's certificate authority is made on node `{maker}`"))
-            .hint(format!("run `kpki apply` there, then copy `{cert}` and `{key}` from it"))
+            .hint(self.brought_from(maker))
+    }
+
+    fn brought_from(&self, maker: &str) -> String {
+        let node = &self.node;
+        format!(
+            "run `kpki export {node}` on node `{maker}`, and `kpki import` here with what it says"
+        )
     }
 
     fn lost(&self) -> Error {
@@ -197,6 +206,16 @@ impl Authority {
     /// Refuse, before anything is written, an authority that cannot be used.
     pub(crate) fn refuse_unusable(&self, host: &Host) -> Result<()> {
         self.verdict(host).map(drop)
+    }
+
+    /// Refuse to issue in its name while it is yet to be made or renewed.
+    pub(crate) fn refuse_unsettled(&self, host: &Host) -> Result<()> {
+        if self.is_settled(host)? {
+            return Ok(());
+        }
+        let cert = self.pair.cert.display();
+        Err(Error::input("ca-not-ready", format!("`{cert}` is yet to be made or renewed"))
+            .hint("run `kpki apply`, then this again"))
     }
 
     /// Whether its certificate is as it will stay.

@@ -6,7 +6,7 @@ use kspec::Sha256;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use x509_parser::{
     extensions::{GeneralName, ParsedExtension},
-    pem::parse_x509_pem,
+    pem::{Pem, parse_x509_pem},
     prelude::{FromDer as _, X509Certificate},
     x509::SubjectPublicKeyInfo,
 };
@@ -53,6 +53,10 @@ impl Seen {
     /// Why it is no certificate, in words.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let (_, pem) = parse_x509_pem(bytes).map_err(|_| "it is not PEM".to_owned())?;
+        Self::of(&pem, bytes)
+    }
+
+    fn of(pem: &Pem, bytes: &[u8]) -> Result<Self, String> {
         let (_, found) = X509Certificate::from_der(&pem.contents)
             .map_err(|_| "it holds no X.509 certificate".to_owned())?;
         let usage = found.extended_key_usage().ok().flatten();
@@ -87,6 +91,19 @@ impl Seen {
             }
         }
         Ok(seen)
+    }
+
+    /// Read every certificate in the bytes of a PEM file, of which there is at least one.
+    ///
+    /// # Errors
+    /// Why it is no list of certificates, in words.
+    pub(crate) fn parse_all(bytes: &[u8]) -> Result<Vec<Self>, String> {
+        let mut all = Vec::new();
+        for pem in Pem::iter_from_buffer(bytes) {
+            let pem = pem.map_err(|_| "it is not PEM".to_owned())?;
+            all.push(Self::of(&pem, bytes)?);
+        }
+        if all.is_empty() { Err("it is not PEM".into()) } else { Ok(all) }
     }
 
     /// Whether the key behind `key_info` (DER of a `SubjectPublicKeyInfo`) signed it.

@@ -2,9 +2,10 @@
 
 use khost::{Change, Context, Error, Host, Owner, Result, Status, Step, Thing};
 use kspec::{Node, Role};
+use rcgen::KeyPair;
 
 use crate::{
-    authority::{Authority, Rules},
+    authority::{Authority, Identity, Rules},
     inspect::Seen,
     issue::{self, Term},
     names::{Names, list},
@@ -35,7 +36,8 @@ impl Use {
         uses
     }
 
-    fn word(self) -> &'static str {
+    /// As file names and exports have it.
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Member => "member",
             Self::Admin => "admin",
@@ -94,21 +96,32 @@ impl Leaf {
             Some(Err(_)) => return Ok(Some("its key cannot be read".into())),
             None => return Ok(Some("its key does not exist".into())),
         };
+        Ok(self.fault(&seen, &key, self.authority.identity(host)?.as_ref()))
+    }
+
+    /// Why this certificate with this key, from this authority, is not the wanted one, if it is
+    /// not.
+    pub(crate) fn fault(
+        &self,
+        seen: &Seen,
+        key: &KeyPair,
+        authority: Option<&Identity>,
+    ) -> Option<String> {
         if key.public_key_raw() != seen.public_key {
-            return Ok(Some("its key belongs to another certificate".into()));
+            return Some("its key belongs to another certificate".into());
         }
-        if issue::algorithm(&key) != Some(self.rules.algorithm) {
-            return Ok(Some("its key is not of the kind that pki.key-algorithm wants".into()));
+        if issue::algorithm(key) != Some(self.rules.algorithm) {
+            return Some("its key is not of the kind that pki.key-algorithm wants".into());
         }
-        let Some(authority) = self.authority.identity(host)? else {
-            return Ok(Some("its authority does not exist".into()));
+        let Some(authority) = authority else {
+            return Some("its authority does not exist".into());
         };
         let ids = (&authority.key_id, &seen.issuer_key_id);
         let other_id = matches!(ids, (Some(own), Some(named)) if own != named);
         if other_id || !seen.signed_by(&authority.key_info) {
-            return Ok(Some("another authority issued it".into()));
+            return Some("another authority issued it".into());
         }
-        Ok(self.says_something_else(&seen))
+        self.says_something_else(seen)
     }
 
     /// Refuse, before anything is written, what could not be issued.
@@ -144,13 +157,19 @@ impl Leaf {
         seen.out_of_term(self.rules.now, self.rules.renew_before_days)
     }
 
-    fn issue(&self, context: &Context<'_>) -> Result<()> {
-        let (authority, authority_key) = self.authority.signer(context.host)?;
+    /// A new key and the certificate for it, as PEM; nothing is written.
+    pub(crate) fn make(&self, host: &Host) -> Result<(KeyPair, String)> {
+        let (authority, authority_key) = self.authority.signer(host)?;
         let mut term = self.rules.term()?;
         term = Term { until: term.until.min(authority.term.until), ..term };
         let key = issue::key(self.rules.algorithm)?;
         let pem =
             issue::leaf((&self.subject, &key), &self.names, (&authority.pem, authority_key), term)?;
+        Ok((key, pem))
+    }
+
+    fn issue(&self, context: &Context<'_>) -> Result<()> {
+        let (key, pem) = self.make(context.host)?;
         self.pair.write(context, Some(&key), &pem)
     }
 }

@@ -4,6 +4,8 @@
 //! Writes `pki.json`, `/etc/ssl/etcd/ssl/*.pem`; makes the user etcd, which owns them
 
 mod authority;
+mod export;
+mod import;
 mod inspect;
 mod issue;
 mod leaf;
@@ -39,8 +41,12 @@ and admin (etcdctl) on etcd nodes, node (the API server) on control planes. A ce
 again only when its names, its key, its issuer or its remaining life give a reason; the authority \
 keeps its key for good. Also makes the user etcd, which owns the directory.
 
-The first etcd node of cluster.toml makes the authority; copy ca.pem and ca-key.pem from it to the \
-other etcd nodes and control planes before `kpki apply` there.
+The first etcd node of cluster.toml makes the authority, and issues what the other etcd nodes and \
+control planes need: before `kpki apply` there,
+
+  kpki export node2 | ssh node2 kpki import -
+
+Then, on any of them,
 
   kpki plan      which certificates would be issued, and why
   kpki status    what there is, and how long it lasts";
@@ -52,6 +58,10 @@ enum Verb {
     Phase(khost::app::Verb),
     /// List this node's certificates: subject, issuer, end, names
     Status,
+    /// Issue another node's certificates, for `import` there
+    Export(export::Request),
+    /// Take what `export` made for this node, all of it or nothing
+    Import(import::Request),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +73,8 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
     let tool = Tool::new("kpki", &cli.common);
     match &cli.verb {
         Verb::Phase(verb) => tool.run::<Verb>(verb, ABOUT, steps),
+        Verb::Export(request) => export::run(&tool, request),
+        Verb::Import(request) => import::run(&tool, request),
         Verb::Status => {
             if let Some((authority, leaves)) = certificates(&tool)? {
                 let pairs: Vec<_> = std::iter::once(authority.pair)

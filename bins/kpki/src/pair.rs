@@ -68,10 +68,16 @@ impl Pair {
         key: Option<&KeyPair>,
         certificate: &str,
     ) -> Result<()> {
+        let key = key.map(KeyPair::serialize_pem);
+        self.put(context, key.as_deref(), certificate)
+    }
+
+    /// Likewise, with the key as PEM.
+    pub(crate) fn put(&self, context: &Context<'_>, key: Option<&str>, cert: &str) -> Result<()> {
         if let Some(key) = key {
-            self.key_file(key.serialize_pem().into_bytes()).apply(context)?;
+            self.key_file(key.as_bytes().to_vec()).apply(context)?;
         }
-        self.cert_file(certificate.as_bytes().to_vec()).apply(context)
+        self.cert_file(cert.as_bytes().to_vec()).apply(context)
     }
 
     /// Both files, for the journal.

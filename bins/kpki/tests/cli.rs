@@ -229,39 +229,6 @@ fn a_wrong_authority_is_refused() {
 }
 
 #[test]
-fn the_second_member_is_given_the_authority() {
-    let first = tree();
-    first.run(&["apply"], 0);
-    let nodes = "schema = 1\n[pki]\nkey-algorithm = \"ecdsa-p256\"\n\
-        [[node]]\nname = \"node1\"\naddress = \"192.0.2.11\"\nroles = [\"control-plane\", \"etcd\"]\n\
-        [[node]]\nname = \"node2\"\naddress = \"192.0.2.12\"\nroles = [\"control-plane\"]\n\
-        [[node]]\nname = \"node3\"\naddress = \"192.0.2.13\"\nroles = [\"worker\"]\n";
-    let second = tree();
-    second.write("/etc/k8steps/cluster.toml", nodes);
-    let before = second.listing();
-    let (_, said) = second.run(&["apply", "--node", "node2"], 2);
-    assert!(said.contains("error[ca-elsewhere]") && said.contains("on node `node1`"), "{said}");
-    assert_eq!(second.listing(), before);
-
-    second.write(&pem("ca"), &first.read(&pem("ca")));
-    let before = second.listing();
-    let (_, said) = second.run(&["apply", "--node", "node2"], 1);
-    assert!(said.contains("error[ca-key-missing]"), "{said}");
-    assert!(said.contains("hint: copy `/etc/ssl/etcd/ssl/ca-key.pem` from node `node1`"), "{said}");
-    assert_eq!(second.listing(), before);
-
-    second.write(&pem("ca-key"), &first.read(&pem("ca-key")));
-    second.run(&["apply", "--node", "node2"], 0);
-    openssl(&second, &["verify", "-CAfile", "ca.pem", "node-node2.pem"]);
-    assert!(!second.path(&pem("member-node2")).exists(), "no member, no member certificate");
-
-    // Once everything is issued the key may go; a worker needs nothing at all.
-    fs::remove_file(second.path(&pem("ca-key"))).unwrap();
-    second.run(&["check", "--node", "node2"], 0);
-    assert!(second.run(&["plan", "--node", "node3"], 0).1.contains("nothing to do"));
-}
-
-#[test]
 fn bad_descriptions_are_refused() {
     let bad = |extra: &str, error: &str, hint: &str| tree_with(extra).refuses_phase(2, error, hint);
     bad("[pki]\nextra-sans = [\"a b\"]", "san-invalid", "write DNS names");
@@ -307,9 +274,12 @@ fn help() {
     names, its key, its issuer or its remaining life give a reason; the authority
     keeps its key for good. Also makes the user etcd, which owns the directory.
 
-    The first etcd node of cluster.toml makes the authority; copy ca.pem and
-    ca-key.pem from it to the other etcd nodes and control planes before `kpki
-    apply` there.
+    The first etcd node of cluster.toml makes the authority, and issues what the
+    other etcd nodes and control planes need: before `kpki apply` there,
+
+      kpki export node2 | ssh node2 kpki import -
+
+    Then, on any of them,
 
       kpki plan      which certificates would be issued, and why
       kpki status    what there is, and how long it lasts
@@ -323,6 +293,8 @@ fn help() {
               does not work
       reset   Put back exactly what apply changed
       status  List this node's certificates: subject, issuer, end, names
+      export  Issue another node's certificates, for `import` there
+      import  Take what `export` made for this node, all of it or nothing
       help    Print this message or the help of the given subcommand(s)
     ");
 }

@@ -157,11 +157,7 @@ impl Tool {
     /// host name, or an address of this machine, or the only one of a tree.
     pub fn node<'a>(&self, cluster: &'a Cluster) -> Result<&'a Node> {
         if let Some(name) = &self.common.node {
-            return cluster.node(name).ok_or_else(|| {
-                let names: Vec<_> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
-                Error::input("node-unknown", format!("there is no node `{name}`"))
-                    .hint(format!("choose one of: {}", names.join(", ")))
-            });
+            return named_node(cluster, name);
         }
         if let ([only], false) = (cluster.nodes.as_slice(), self.host.is_live()) {
             return Ok(only);
@@ -207,6 +203,18 @@ impl Tool {
             .map_err(|error| Error::host("state-failed", "cannot encode").because(error))?;
         Ok(File::new(T::PATH).mode(0o644).text(json))
     }
+}
+
+/// The node of `cluster` called `name`.
+///
+/// # Errors
+/// `node-unknown`, with the names there are.
+pub fn named_node<'a>(cluster: &'a Cluster, name: &str) -> Result<&'a Node> {
+    cluster.node(name).ok_or_else(|| {
+        let names: Vec<_> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+        Error::input("node-unknown", format!("there is no node `{name}`"))
+            .hint(format!("choose one of: {}", names.join(", ")))
+    })
 }
 
 fn missing(path: &Path, made_by: &str) -> Error {

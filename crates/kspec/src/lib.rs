@@ -9,6 +9,7 @@ mod digest;
 mod document;
 mod lock;
 mod nearest;
+mod pki_export;
 mod published;
 mod yaml;
 
@@ -21,6 +22,7 @@ pub use cluster::{Cluster, Node, Problem, Role};
 pub use digest::Sha256;
 pub use document::commented;
 pub use lock::{Arch, Format, Lock, LockedFile, LockedImage};
+pub use pki_export::{PemPair, PkiExport};
 pub use published::schemas;
 pub use yaml::{from_yaml_documents, to_yaml};
 
