@@ -2,33 +2,53 @@
 
 use std::net::IpAddr;
 
-use khost::{Error, Result};
+use khost::{Error, Host, Result, fs};
 use kspec::{cluster::Etcd, paths::ETCD_DATA_DIR};
 use semver::Version;
 
 use crate::{
     inputs::Inputs,
-    members::{CLIENT_PORT, Members, PEER_PORT, url},
+    members::{CLIENT_PORT, PEER_PORT, url},
 };
 
 /// Where it is.
 pub(crate) const PATH: &str = "/etc/etcd.env";
 
+/// With what a member starts for the first time. Its name apart, etcd looks at it only then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// What the member is called.
+    pub(crate) name: String,
+    /// `new` or `existing`.
+    pub(crate) state: String,
+    /// `NAME=URL,...` of everyone.
+    pub(crate) initial_cluster: String,
+}
+
+/// What the file on the host says of it; none when it is incomplete.
+pub(crate) fn started_with(host: &Host) -> Result<Option<Start>> {
+    let text = fs::read_text(&host.path(PATH))?.unwrap_or_default();
+    let value = |key: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        found.map(str::to_owned)
+    };
+    Ok(value("ETCD_NAME").and_then(|name| {
+        let initial_cluster = value("ETCD_INITIAL_CLUSTER")?;
+        Some(Start { name, state: value("ETCD_INITIAL_CLUSTER_STATE")?, initial_cluster })
+    }))
+}
+
 /// What the file is made of.
-#[derive(Debug)]
-pub(crate) struct Settings<'a> {
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
     /// `[etcd]`.
-    pub(crate) etcd: &'a Etcd,
+    pub(crate) etcd: Etcd,
     /// Which etcd reads it.
-    pub(crate) version: &'a Version,
-    /// All members.
-    pub(crate) members: &'a Members,
-    /// This member's name.
-    pub(crate) name: &'a str,
+    pub(crate) version: Version,
     /// This member's address.
     pub(crate) address: IpAddr,
     /// Its certificates.
-    pub(crate) inputs: &'a Inputs,
+    pub(crate) inputs: Inputs,
 }
 
 type Variables = Vec<(String, String)>;
@@ -37,8 +57,8 @@ type Variables = Vec<(String, String)>;
 ///
 /// # Errors
 /// `etcd-env-invalid` when `[etcd] extra-env` has what cannot stand there.
-pub(crate) fn render(settings: &Settings<'_>) -> Result<String> {
-    let mut variables = [place(settings), tuning(settings), tls(settings)].concat();
+pub(crate) fn render(settings: &Settings, start: &Start) -> Result<String> {
+    let mut variables = [place(settings, start), tuning(settings), tls(settings)].concat();
     for (key, value) in &settings.etcd.extra_env {
         refuse_unfit(key, value)?;
         match variables.iter_mut().find(|(known, _)| known == key) {
@@ -54,27 +74,25 @@ pub(crate) fn render(settings: &Settings<'_>) -> Result<String> {
 }
 
 /// Who and where the member is.
-fn place(settings: &Settings<'_>) -> Variables {
+fn place(settings: &Settings, start: &Start) -> Variables {
     let own = |port| url(settings.address, port);
     let loopback = url([127, 0, 0, 1].into(), CLIENT_PORT);
     pairs([
         ("ETCD_DATA_DIR", ETCD_DATA_DIR.into()),
         ("ETCD_ADVERTISE_CLIENT_URLS", own(CLIENT_PORT)),
         ("ETCD_INITIAL_ADVERTISE_PEER_URLS", own(PEER_PORT)),
-        // Looked at only while there is no data; `existing` once it runs would change nothing but
-        // this file, and so restart etcd for nothing.
-        ("ETCD_INITIAL_CLUSTER_STATE", "new".into()),
+        ("ETCD_INITIAL_CLUSTER_STATE", start.state.clone()),
         ("ETCD_METRICS", "basic".into()),
         ("ETCD_LISTEN_CLIENT_URLS", format!("{},{loopback}", own(CLIENT_PORT))),
         ("ETCD_LISTEN_PEER_URLS", own(PEER_PORT)),
         ("ETCD_INITIAL_CLUSTER_TOKEN", "k8s_etcd".into()),
-        ("ETCD_NAME", settings.name.into()),
-        ("ETCD_INITIAL_CLUSTER", settings.members.initial_cluster()),
+        ("ETCD_NAME", start.name.clone()),
+        ("ETCD_INITIAL_CLUSTER", start.initial_cluster.clone()),
     ])
 }
 
-fn tuning(settings: &Settings<'_>) -> Variables {
-    let etcd = settings.etcd;
+fn tuning(settings: &Settings) -> Variables {
+    let etcd = &settings.etcd;
     let mut variables = pairs([
         ("ETCD_ELECTION_TIMEOUT", etcd.election_ms.to_string()),
         ("ETCD_HEARTBEAT_INTERVAL", etcd.heartbeat_ms.to_string()),
@@ -87,7 +105,7 @@ fn tuning(settings: &Settings<'_>) -> Variables {
         ("ETCD_MAX_WALS", "5".into()),
     ]);
     // The same two settings, under the names that this etcd has for them (CHANGELOG-3.6).
-    variables.extend(if *settings.version < Version::new(3, 6, 0) {
+    variables.extend(if settings.version < Version::new(3, 6, 0) {
         pairs([
             ("ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK", "True".into()),
             ("ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL", "5s".into()),
@@ -102,8 +120,8 @@ fn tuning(settings: &Settings<'_>) -> Variables {
 }
 
 /// Certificates: etcd's own, and etcdctl's for whoever sources this file.
-fn tls(settings: &Settings<'_>) -> Variables {
-    let Inputs { ca, member, admin, .. } = settings.inputs;
+fn tls(settings: &Settings) -> Variables {
+    let Inputs { ca, member, admin, .. } = &settings.inputs;
     pairs([
         ("ETCD_TRUSTED_CA_FILE", ca.clone()),
         ("ETCD_CERT_FILE", member.cert.clone()),
@@ -159,8 +177,8 @@ mod tests {
     use kspec::{Cluster, state::Member};
     use semver::Version;
 
-    use super::{Settings, render};
-    use crate::{inputs::Inputs, members::Members};
+    use super::{PATH, Settings, Start, render, started_with};
+    use crate::inputs::Inputs;
 
     fn inputs() -> Inputs {
         let programs: Vec<(String, Member)> = Vec::new();
@@ -178,15 +196,32 @@ mod tests {
     fn rendered(version: &Version, change: impl FnOnce(&mut Cluster)) -> khost::Result<String> {
         let mut cluster = Cluster::example("n1", "192.0.2.11".parse().unwrap());
         change(&mut cluster);
-        let members = Members::of(&cluster);
-        render(&Settings {
-            etcd: &cluster.etcd,
-            version,
-            members: &members,
-            name: "etcd1",
+        let settings = Settings {
+            etcd: cluster.etcd,
+            version: version.clone(),
             address: cluster.nodes[0].address,
-            inputs: &inputs(),
-        })
+            inputs: inputs(),
+        };
+        render(&settings, &start())
+    }
+
+    fn start() -> Start {
+        let initial_cluster = "etcd1=https://192.0.2.11:2380".into();
+        Start { name: "etcd1".into(), state: "new".into(), initial_cluster }
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "an earlier run's hand, in a test")]
+    fn what_it_was_started_with_is_read_back() {
+        let tree = tempfile::tempdir().unwrap();
+        let host = khost::Host::new(tree.path());
+        assert_eq!(started_with(&host).unwrap(), None);
+        std::fs::create_dir_all(tree.path().join("etc")).unwrap();
+        let text = rendered(&Version::new(3, 5, 25), |_| {}).unwrap();
+        std::fs::write(host.path(PATH), &text).unwrap();
+        assert_eq!(started_with(&host).unwrap(), Some(start()));
+        std::fs::write(host.path(PATH), text.replace("ETCD_INITIAL_CLUSTER=", "#")).unwrap();
+        assert_eq!(started_with(&host).unwrap(), None);
     }
 
     #[test]

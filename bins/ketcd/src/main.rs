@@ -8,8 +8,12 @@ mod env;
 mod etcdctl;
 mod health;
 mod inputs;
+mod join;
 mod launch;
+mod leave;
+mod living;
 mod members;
+mod promote;
 mod service;
 
 use std::process::ExitCode;
@@ -18,15 +22,22 @@ use khost::{
     Owner, Result, StepList, Tool,
     app::Cli,
     error::Exit,
-    steps::{directory::Directory, file::File, program::Program, wait::Wait},
+    steps::{deferred::Deferred, directory::Directory, file::File, program::Program, wait::Wait},
 };
 use kspec::{
     SCHEMA,
     paths::{BIN_DIR, ETCD_DATA_DIR},
-    state::EtcdState,
+    state::{EtcdState, State as _},
 };
 
-use crate::{health::Probe, inputs::Inputs, launch::Launch, members::Members};
+use crate::{
+    health::Probe,
+    inputs::Inputs,
+    join::{Join, Place},
+    launch::Launch,
+    living::Living,
+    members::Members,
+};
 
 const ABOUT: &str = "Run the etcd member of this node
 
@@ -65,6 +76,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli<Verb>) -> Result<Exit> {
     let tool = Tool::new("ketcd", &cli.common);
     match &cli.verb {
+        Verb::Phase(khost::app::Verb::Reset { yes }) => tool.reset(*yes, || leave::farewell(&tool)),
         Verb::Phase(verb) => tool.run::<Verb>(verb, ABOUT, steps),
         Verb::Member(MemberVerb::List) => etcdctl::list_members(&tool),
     }
@@ -75,7 +87,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let cluster = tool.cluster()?;
     let node = tool.node(&cluster)?;
     let members = Members::of(&cluster);
-    let mut state = EtcdState {
+    let state = EtcdState {
         schema: SCHEMA,
         version: None,
         member: None,
@@ -83,34 +95,68 @@ fn steps(tool: &Tool) -> Result<StepList> {
         data_dir: ETCD_DATA_DIR.into(),
     };
     let mut steps = StepList::new();
-    if let Some(member) = members.name_of(node) {
-        let inputs = Inputs::read(tool)?;
-        let env = env::render(&env::Settings {
-            etcd: &cluster.etcd,
-            version: &inputs.version,
-            members: &members,
-            name: &member,
-            address: node.address,
-            inputs: &inputs,
-        })?;
-        let owner = Owner::new("etcd", "etcd");
-        let probe = Probe::new(&inputs, members.endpoints().len());
+    let Some(name) = members.name_of(node) else {
+        steps.add(Tool::leave(&state)?);
+        return Ok(steps);
+    };
+    let inputs = Inputs::read(tool)?;
+    let others = Living::new(&inputs.ca, &inputs.admin, members.others(node));
+    let place = Place::new(&members, node, &name, others);
+    let settings = env::Settings {
+        etcd: cluster.etcd.clone(),
+        version: inputs.version.clone(),
+        address: node.address,
+        inputs: inputs.clone(),
+    };
+    env::render(&settings, &place.described())?; // refuses what is unfit before anything is done
+    let owner = Owner::new("etcd", "etcd");
+    let probe = Probe::new(&inputs, members.endpoints().len());
 
-        for (name, program) in &inputs.programs {
-            steps.add(Program::new(name, program));
-        }
-        steps.add(File::new(etcdctl::WRAPPER).mode(0o755).text(etcdctl::wrapper(&inputs)));
-        steps.add(Directory::new(ETCD_DATA_DIR).mode(0o700).owner(owner).filled());
-        steps.add(File::new(env::PATH).mode(0o640).text(env));
-        steps.add(File::new(service::PATH).text(service::render(inputs.facts.limits.nofile)));
-        // etcd reads its own certificate again by itself, and the CA only at its start.
-        let reads = [env::PATH, &format!("{BIN_DIR}/etcd"), &inputs.ca];
-        steps.add(Launch::new(service::NAME, reads, probe.clone()));
-        steps.add(Wait::new(Probe::awaited(), move |context| probe.ask(context.host)));
-
-        state.version = Some(inputs.version.to_string());
-        state.member = Some(member);
+    for (name, program) in &inputs.programs {
+        steps.add(Program::new(name, program));
     }
-    steps.add(Tool::leave(&state)?);
+    steps.add(File::new(etcdctl::WRAPPER).mode(0o755).text(etcdctl::wrapper(&inputs)));
+    steps.add(Directory::new(ETCD_DATA_DIR).mode(0o700).owner(owner).filled());
+    steps.add(Join(place.clone()));
+    steps.add(environment(settings, place.clone()));
+    steps.add(File::new(service::PATH).text(service::render(inputs.facts.limits.nofile)));
+    // etcd reads its own certificate again by itself, and the CA only at its start.
+    let reads = [env::PATH, &format!("{BIN_DIR}/etcd"), &inputs.ca];
+    steps.add(Launch::new(service::NAME, reads, probe.clone()));
+    steps.add(Wait::new(Probe::awaited(), move |context| probe.ask(context.host)));
+    steps.add(promote::voting(&place));
+    let all = Living::new(&inputs.ca, &inputs.admin, members.endpoints());
+    let state =
+        EtcdState { version: Some(inputs.version.to_string()), member: Some(name), ..state };
+    steps.add(left(state, all));
     Ok(steps)
+}
+
+/// `etcd.env`, once it is known with what the member starts.
+fn environment(settings: env::Settings, place: Place) -> Deferred {
+    Deferred::new(env::PATH, move |context| {
+        let Some(start) = place.start(context.host)? else { return Ok(None) };
+        let text = env::render(&settings, &start)?;
+        Ok(Some(File::new(env::PATH).mode(0o640).text(text)))
+    })
+}
+
+/// `etcd.json`, with those members of cluster.toml that are in the cluster and vote: a client
+/// that is told of others would wait for them, or be sent away by them.
+fn left(described: EtcdState, living: Living) -> Deferred {
+    Deferred::new(EtcdState::PATH, move |context| {
+        let mut state = described.clone();
+        let host = context.host;
+        if let Some(start) = env::started_with(host)? {
+            state.member = Some(start.name);
+        }
+        if host.is_live() && state.endpoints.len() > 1 {
+            let found = if living.can_ask(host) { living.members().ok() } else { None };
+            let Some(found) = found else { return Ok(None) };
+            state.endpoints.retain(|url| {
+                found.iter().any(|member| !member.learner && member.client_urls.contains(url))
+            });
+        }
+        Tool::leave(&state).map(Some)
+    })
 }

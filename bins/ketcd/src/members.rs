@@ -23,7 +23,7 @@ impl Members {
     /// What `node` is called as a member: etcd1, etcd2, ... (kubespray `etcd_member_name`). None
     /// when it is none.
     pub(crate) fn name_of(&self, node: &Node) -> Option<String> {
-        self.0.iter().position(|(name, _)| *name == node.name).map(name_at)
+        self.0.iter().position(|(name, _)| *name == node.name).map(Self::name_at)
     }
 
     /// Client URLs of all.
@@ -31,17 +31,35 @@ impl Members {
         self.0.iter().map(|(_, address)| url(*address, CLIENT_PORT)).collect()
     }
 
+    /// Client URLs of all but `node`.
+    pub(crate) fn others(&self, node: &Node) -> Vec<String> {
+        let others = self.0.iter().filter(|(name, _)| *name != node.name);
+        others.map(|(_, address)| url(*address, CLIENT_PORT)).collect()
+    }
+
+    /// The node that starts the cluster: the first of cluster.toml.
+    pub(crate) fn founder(&self) -> Option<&str> {
+        self.0.first().map(|(name, _)| name.as_str())
+    }
+
+    /// Where the other members reach `node`.
+    pub(crate) fn peer_url(node: &Node) -> String {
+        url(node.access(), PEER_PORT)
+    }
+
     /// All of them as `ETCD_INITIAL_CLUSTER` wants it.
     pub(crate) fn initial_cluster(&self) -> String {
         let all = self.0.iter().enumerate();
-        let each =
-            all.map(|(at, (_, address))| format!("{}={}", name_at(at), url(*address, PEER_PORT)));
+        let each = all.map(|(at, (_, address))| {
+            format!("{}={}", Self::name_at(at), url(*address, PEER_PORT))
+        });
         each.collect::<Vec<_>>().join(",")
     }
-}
 
-fn name_at(at: usize) -> String {
-    format!("etcd{}", at + 1)
+    /// The name of the member at this place, counted from 0.
+    pub(crate) fn name_at(at: usize) -> String {
+        format!("etcd{}", at + 1)
+    }
 }
 
 /// `https://ADDRESS:PORT`, with brackets where the address needs them.
@@ -67,6 +85,8 @@ mod tests {
         assert_eq!(members.name_of(&cluster.nodes[0]), None);
         assert_eq!(members.name_of(&other).unwrap(), "etcd1");
         assert_eq!(members.endpoints(), ["https://[2001:db8::2]:2379"]);
+        assert_eq!(members.founder(), Some("n2"));
+        assert!(members.others(&other).is_empty());
         cluster.nodes[0].roles = vec![Role::Etcd];
         let members = Members::of(&cluster);
         assert_eq!(members.name_of(&other).unwrap(), "etcd2");

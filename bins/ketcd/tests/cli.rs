@@ -99,6 +99,57 @@ fn a_changed_setting_is_a_diff() {
     assert!(tree.read(ENV).contains("ETCD_QUOTA_BACKEND_BYTES=8589934592\n"));
 }
 
+/// Three members; the first starts the cluster alone, the others join it.
+const THREE: &str = "schema = 1\n\
+    [[node]]\nname = \"node1\"\naddress = \"192.0.2.11\"\nroles = [\"etcd\", \"control-plane\"]\n\
+    [[node]]\nname = \"node2\"\naddress = \"192.0.2.12\"\nroles = [\"etcd\"]\n\
+    [[node]]\nname = \"node3\"\naddress = \"192.0.2.13\"\nroles = [\"etcd\"]\n";
+
+#[test]
+fn the_first_member_starts_alone_and_the_others_join() {
+    let place = |node: &str| {
+        let tree = tree("");
+        tree.write("/etc/k8steps/cluster.toml", THREE);
+        tree.run(&["apply", "--node", node], 0);
+        let env = tree.read(ENV);
+        let lines = env.lines().filter(|line| {
+            ["ETCD_NAME=", "ETCD_INITIAL_CLUSTER"].iter().any(|key| line.starts_with(key))
+        });
+        lines.map(|line| line.to_owned() + "\n").collect::<String>()
+    };
+    insta::assert_snapshot!(place("node1"), @r"
+    ETCD_INITIAL_CLUSTER_STATE=new
+    ETCD_INITIAL_CLUSTER_TOKEN=k8s_etcd
+    ETCD_NAME=etcd1
+    ETCD_INITIAL_CLUSTER=etcd1=https://192.0.2.11:2380
+    ");
+    insta::assert_snapshot!(place("node2"), @r"
+    ETCD_INITIAL_CLUSTER_STATE=existing
+    ETCD_INITIAL_CLUSTER_TOKEN=k8s_etcd
+    ETCD_NAME=etcd2
+    ETCD_INITIAL_CLUSTER=etcd1=https://192.0.2.11:2380,etcd2=https://192.0.2.12:2380,etcd3=https://192.0.2.13:2380
+    ");
+}
+
+#[test]
+fn more_members_in_the_description_restart_none_that_runs() {
+    let tree = tree("");
+    tree.run(&["apply"], 0);
+    tree.write("/var/lib/etcd/member/wal/0.wal", "etcd has started");
+    tree.write("/etc/k8steps/cluster.toml", THREE);
+    let (planned, _) = tree.run(&["plan", "--node", "node1"], 3);
+    assert!(!planned.contains("etcd.env"), "etcd would be restarted for nothing:\n{planned}");
+    assert!(planned.contains("+    \"https://192.0.2.12:2379\""), "{planned}");
+
+    // A node that takes another's place in the description stays who it is.
+    let others = THREE.replace("node1", "n").replace("node3", "node1");
+    let others = others.replace("192.0.2.11", "192.0.2.10").replace("192.0.2.13", "192.0.2.11");
+    tree.write("/etc/k8steps/cluster.toml", &others);
+    tree.run(&["apply", "--node", "node1"], 0);
+    assert!(tree.read(ENV).contains("\nETCD_NAME=etcd1\n"));
+    assert!(tree.read(EtcdState::PATH).contains("\"member\": \"etcd1\""));
+}
+
 #[test]
 fn a_node_that_is_no_member_only_learns_where_they_are() {
     let tree = Tree::new(KETCD);

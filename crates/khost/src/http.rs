@@ -1,6 +1,9 @@
 //! Asking an HTTPS health endpoint, and saying why it did not answer.
 
-use std::time::Duration;
+use std::{
+    net::{TcpStream, ToSocketAddrs as _},
+    time::Duration,
+};
 
 use reqwest::{Certificate, Identity, blocking::Client};
 
@@ -53,6 +56,22 @@ pub fn get(client: &Client, url: &str) -> Result<Answer, String> {
     Ok(Answer { status, body })
 }
 
+/// Whether something listens where `url` (`https://HOST:PORT`) points: one connection, closed at
+/// once.
+///
+/// # Errors
+/// The reason it could not be made within a second, as one line.
+pub fn takes_connections(url: &str) -> Result<(), String> {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let mut addresses = authority.to_socket_addrs().map_err(|error| error.to_string())?;
+    let address = addresses.next().ok_or("it has no address")?;
+    match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// The deepest cause says it best: "connection refused", "certificate expired".
 fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
@@ -63,4 +82,21 @@ fn reason(error: &reqwest::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::takes_connections;
+
+    #[test]
+    fn an_open_port_is_told_from_a_closed_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/health", listener.local_addr().unwrap());
+        takes_connections(&url).unwrap();
+        drop(listener);
+        assert!(takes_connections(&url).unwrap_err().contains("refused"));
+        takes_connections("https://").unwrap_err();
+    }
 }

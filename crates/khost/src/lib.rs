@@ -60,4 +60,4 @@ pub use error::{Error, Result};
 pub use host::{Host, Owner};
 pub use original::Thing;
 pub use step::{Change, Context, Detail, Kind, Status, Step, StepList};
-pub use tool::{Tool, named_node};
+pub use tool::{Farewell, Tool, named_node};

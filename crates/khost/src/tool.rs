@@ -10,14 +10,33 @@ use clap::Subcommand;
 use kspec::{Cluster, Lock, Node, ParseError, paths, state::State};
 
 use crate::{
-    Context, Error, Host, Result, StepList,
+    Change, Context, Error, Host, Result, StepList,
     app::{Common, Verb},
     engine,
     error::Exit,
     fs,
-    report::{Loudness, Report},
+    report::{Event, Loudness, Report},
     steps::file::File,
 };
+
+/// What a phase tells the rest of the cluster before its part of this machine is undone.
+pub struct Farewell<'a> {
+    what: String,
+    say: Box<dyn FnOnce() -> Result<()> + 'a>,
+}
+
+impl<'a> Farewell<'a> {
+    /// `what` is an imperative for people; `say` does it.
+    pub fn new(what: impl Into<String>, say: impl FnOnce() -> Result<()> + 'a) -> Self {
+        Self { what: what.into(), say: Box::new(say) }
+    }
+}
+
+impl std::fmt::Debug for Farewell<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Farewell").field(&self.what).finish()
+    }
+}
 
 /// One of the eight, started.
 #[derive(Debug)]
@@ -57,12 +76,7 @@ impl Tool {
                 self.needs_root("apply")?;
                 engine::apply(self.name, &steps(self)?, &self.context())
             }
-            Verb::Reset { yes } => {
-                self.needs_root("reset")?;
-                let undo = engine::undo_list(&self.host, self.name)?;
-                self.confirm("reset", "undo", &undo, *yes)?;
-                engine::reset(self.name, &self.host, &self.report)
-            }
+            Verb::Reset { yes } => self.reset(*yes, || None),
             Verb::Completion { shell } => {
                 let mut script = Vec::new();
                 let mut command = crate::app::command::<V>(self.name, about);
@@ -79,6 +93,30 @@ impl Tool {
                 Ok(Exit::Done)
             }
         }
+    }
+
+    /// Undo what `apply` changed, once it is confirmed; `yes` is the answer where nobody can be
+    /// asked. A `farewell` is said to the rest of the cluster first, while this machine still can.
+    ///
+    /// # Errors
+    /// Those of the farewell, before anything is undone; and of [`engine::reset`].
+    pub fn reset<'a>(
+        &self,
+        yes: bool,
+        farewell: impl FnOnce() -> Option<Farewell<'a>>,
+    ) -> Result<Exit> {
+        self.needs_root("reset")?;
+        let farewell = farewell();
+        let mut undo: Vec<_> = farewell.iter().map(|farewell| farewell.what.clone()).collect();
+        undo.extend(engine::undo_list(&self.host, self.name)?);
+        self.confirm("reset", "undo", &undo, yes)?;
+        if let Some(Farewell { what, say }) = farewell {
+            let (id, change) = ("farewell", Change::new(what));
+            self.report.step(Event::Changing, id, &change);
+            say()?;
+            self.report.step(Event::Changed, id, &change);
+        }
+        engine::reset(self.name, &self.host, &self.report)
     }
 
     /// What steps may look at.
