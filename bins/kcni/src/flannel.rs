@@ -1,16 +1,15 @@
 //! flannel's objects in the cluster (kubespray: `network_plugin/flannel/templates`), and what its
 //! pods bring about on the node.
 
-use khost::{Error, Result, Thing, steps::manifest::Manifest, template};
+use khost::{Result, Thing, steps::manifest::Manifest, template};
 use kspec::{
     Cluster, Sha256,
-    cluster::{Backend, Flannel},
-    paths::{CNI_BIN_DIR, CNI_CONF_DIR},
+    paths::CNI_BIN_DIR,
     state::{Artifacts, ControlPlaneState},
 };
 use serde_json::{Value, json};
 
-use crate::endpoint;
+use crate::{config, endpoint, runtime};
 
 const TEMPLATE: &str = include_str!("../templates/flannel.yaml");
 
@@ -23,16 +22,26 @@ pub(crate) fn applied(
 ) -> Result<Manifest> {
     let yaml = render(cluster, artifacts, control_plane)?;
     let objects = template::objects("flannel.yaml", &yaml)?;
-    Ok(Manifest::new("flannel", "kcni", objects).causing([
+    let flannel = &cluster.network.flannel;
+    let mut causes = vec![
         Thing::Tree("/run/flannel".into()),
         Thing::File(format!("{CNI_BIN_DIR}/flannel").into()),
-        Thing::File(format!("{CNI_CONF_DIR}/10-flannel.conflist").into()),
+        Thing::File(runtime::PATH.into()),
+        Thing::Routes(cluster.network.pod_cidr),
         Thing::Chains("CNI-".into()), // by the portmap program
         Thing::Chains("FLANNEL-".into()),
-        Thing::Interface(format!("flannel.{}", cluster.network.flannel.vni)),
-        Thing::Interface("cni0".into()), // by the bridge program
-    ]))
+    ];
+    if flannel.nftables {
+        causes.extend(TABLES.map(|table| Thing::Table(table.into())));
+    }
+    causes.extend(config::tunnel(flannel).map(Thing::Interface));
+    causes.push(Thing::Interface("cni0".into())); // by the bridge program
+    Ok(Manifest::new("flannel", "kcni", objects).causing(causes))
 }
+
+/// flannel's own with `nftables = true`; it makes the second, too, without IPv6
+/// (`pkg/trafficmngr/nftables`).
+const TABLES: [&str; 2] = ["ip flannel-ipv4", "ip6 flannel-ipv6"];
 
 /// All of it as YAML documents.
 pub(crate) fn render(
@@ -40,9 +49,8 @@ pub(crate) fn render(
     artifacts: &Artifacts,
     control_plane: &ControlPlaneState,
 ) -> Result<String> {
-    let flannel = &cluster.network.flannel;
     let (api_host, api_port) = endpoint::split(control_plane)?;
-    let (cni_conf, net_conf) = (pretty(&cni_conf()), pretty(&net_conf(cluster)?));
+    let (cni_conf, net_conf) = (pretty(&config::runtime()), pretty(&config::network(cluster)?));
     let config_digest = Sha256::of(format!("{cni_conf}\n{net_conf}")).hex();
     let values = json!({
         "image": image(artifacts, "flannel")?,
@@ -50,7 +58,8 @@ pub(crate) fn render(
         "cni_conf": cni_conf,
         "net_conf": net_conf,
         "config_digest": config_digest,
-        "interface": interface(flannel)?,
+        "interface_flags": config::interface_flags(&cluster.network.flannel)?,
+        "cni_file": runtime::PATH,
         "api_host": api_host,
         "api_port": api_port,
     });
@@ -67,55 +76,6 @@ fn image<'a>(artifacts: &'a Artifacts, name: &str) -> Result<&'a str> {
     Ok(&khost::artifacts::image(artifacts, name)?.reference)
 }
 
-/// flanneld's configuration.
-fn net_conf(cluster: &Cluster) -> Result<Value> {
-    let pods = &cluster.network.pod_cidr;
-    if !pods.is_v4() {
-        return Err(Error::input("pod-cidr-ipv6", format!("{pods} is an IPv6 network"))
-            .because("this version of kcni gives pods IPv4 addresses only")
-            .hint("set `network.pod-cidr` to an IPv4 network such as 10.233.64.0/18"));
-    }
-    let flannel = &cluster.network.flannel;
-    let backend = match flannel.backend {
-        Backend::HostGw => json!({ "Type": "host-gw" }),
-        Backend::Vxlan => json!({
-            "Type": "vxlan",
-            "VNI": flannel.vni,
-            "Port": flannel.port,
-            "DirectRouting": flannel.direct_routing,
-        }),
-    };
-    Ok(json!({
-        "Network": pods,
-        "EnableIPv4": true,
-        "EnableNFTables": false, // kube-proxy and the portmap program use iptables, too
-        "Backend": backend,
-    }))
-}
-
-/// What the container runtime is told: flannel, and ports of the node for pods that ask for one.
-fn cni_conf() -> Value {
-    json!({
-        "name": "cbr0",
-        "cniVersion": "0.3.1",
-        "plugins": [
-            { "type": "flannel", "delegate": { "hairpinMode": true, "isDefaultGateway": true } },
-            { "type": "portmap", "capabilities": { "portMappings": true } },
-        ],
-    })
-}
-
-/// The interface the operator names; flanneld takes an address as well.
-fn interface(flannel: &Flannel) -> Result<&str> {
-    let name = flannel.interface.as_str();
-    let fits = |c: char| c.is_ascii_alphanumeric() || "._:-@".contains(c);
-    if name.len() < 40 && name.chars().all(fits) && !name.starts_with('-') {
-        return Ok(name);
-    }
-    Err(Error::input("interface-invalid", format!("`{name}` cannot be a network interface"))
-        .hint("set `network.flannel.interface` to a name that `ip link` shows, or leave it empty"))
-}
-
 fn pretty(value: &Value) -> String {
     format!("{value:#}")
 }
@@ -124,7 +84,7 @@ fn pretty(value: &Value) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use kspec::{Cluster, cluster::Backend, state::Artifacts};
+    use kspec::{Cluster, state::Artifacts};
     use serde_json::{Value, json};
 
     use super::render;
@@ -170,55 +130,6 @@ mod tests {
                 "ServiceAccount kube-system/flannel",
             ]
         );
-    }
-
-    #[test]
-    fn the_configuration_is_the_recorded_one() {
-        let config = &objects(&cluster())["ConfigMap kube-system/kube-flannel-cfg"]["data"];
-        insta::assert_snapshot!(config["net-conf.json"].as_str().unwrap(), @r#"
-        {
-          "Network": "10.233.64.0/18",
-          "EnableIPv4": true,
-          "EnableNFTables": false,
-          "Backend": {
-            "Type": "vxlan",
-            "VNI": 1,
-            "Port": 8472,
-            "DirectRouting": false
-          }
-        }
-        "#);
-        insta::assert_snapshot!(config["cni-conf.json"].as_str().unwrap(), @r#"
-        {
-          "name": "cbr0",
-          "cniVersion": "0.3.1",
-          "plugins": [
-            {
-              "type": "flannel",
-              "delegate": {
-                "hairpinMode": true,
-                "isDefaultGateway": true
-              }
-            },
-            {
-              "type": "portmap",
-              "capabilities": {
-                "portMappings": true
-              }
-            }
-          ]
-        }
-        "#);
-    }
-
-    #[test]
-    fn host_gw_has_no_tunnel() {
-        let mut cluster = cluster();
-        cluster.network.flannel.backend = Backend::HostGw;
-        let config = &objects(&cluster)["ConfigMap kube-system/kube-flannel-cfg"]["data"];
-        let net_conf: Value =
-            serde_json::from_str(config["net-conf.json"].as_str().unwrap()).unwrap();
-        assert_eq!(net_conf["Backend"], json!({ "Type": "host-gw" }));
     }
 
     #[test]
@@ -268,13 +179,5 @@ mod tests {
             ]
         );
         assert_eq!(super::version(&artifacts()).unwrap(), "v0.27.3");
-    }
-
-    #[test]
-    fn a_name_that_is_no_interface_is_refused() {
-        let mut cluster = cluster();
-        cluster.network.flannel.interface = "--public-ip=1.2.3.4".into();
-        let error = render(&cluster, &artifacts(), &control_plane("https://h:1")).unwrap_err();
-        assert_eq!(error.code(), "interface-invalid");
     }
 }

@@ -1,13 +1,18 @@
 //! kcni: give this node a pod network.
 //!
 //! Reads  `cluster.toml`, `artifacts.json`, `control-plane.json`
-//! Writes `cni.json`, `/opt/cni/bin/*`; flannel's objects in the cluster, and through them
-//!        `/etc/cni/net.d/10-flannel.conflist`, `/run/flannel`, the interfaces cni0 and flannel.VNI
+//! Writes `cni.json`, `/opt/cni/bin/*`, `/etc/tmpfiles.d/k8steps-flannel.conf`; flannel's objects in
+//!        the cluster, and through them `/etc/cni/net.d/10-flannel.conflist`, `/run/flannel`, the
+//!        interfaces cni0 and flannel.VNI
 
+mod config;
 mod endpoint;
 mod flannel;
+mod links;
 mod plugins;
 mod ready;
+mod reason;
+mod runtime;
 mod subnet;
 
 use khost::{Result, StepList, Tool, app::Cli, error::Exit};
@@ -58,11 +63,16 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let node = tool.node(&cluster)?;
     let artifacts: Artifacts = tool.state()?;
     let control_plane: ControlPlaneState = tool.state()?;
+    let flannel = &cluster.network.flannel;
+    links::check_chosen(&tool.host, flannel)?;
 
     let mut steps = StepList::new();
     steps.extend(plugins::installed(&artifacts)?);
+    steps.add(runtime::forgotten_at_boot());
     steps.add(flannel::applied(&cluster, &artifacts, &control_plane)?);
     steps.add(subnet::given(&cluster.network.pod_cidr, &node.name));
+    steps.add(links::OldTunnels::gone(flannel));
+    steps.add(links::BridgeMtu::of_the_share(&cluster.network.pod_cidr));
     steps.add(ready::node(&node.name));
     steps.add(subnet::state(&cluster.network.pod_cidr, flannel::version(&artifacts)?));
     Ok(steps)

@@ -16,12 +16,14 @@ use kspec::{
 };
 use serde_json::Value;
 
+use crate::reason;
+
 /// What flanneld wrote: `FLANNEL_NETWORK`, `FLANNEL_SUBNET`, `FLANNEL_MTU`.
 #[derive(Debug, PartialEq, Eq)]
-struct Share {
+pub(crate) struct Share {
     network: String,
     subnet: String,
-    mtu: u32,
+    pub(crate) mtu: u32,
 }
 
 impl Share {
@@ -44,7 +46,8 @@ impl Share {
         Ok(Self { network: network.into(), subnet: subnet.into(), mtu })
     }
 
-    fn read(host: &Host, pods: &Cidr) -> Result<Result<Self, String>> {
+    /// This node's, or in what it is lacking.
+    pub(crate) fn read(host: &Host, pods: &Cidr) -> Result<Result<Self, String>> {
         let text = fs::read_text(&host.path(FLANNEL_SUBNET_ENV))?;
         Ok(text
             .ok_or(format!("there is no {FLANNEL_SUBNET_ENV} yet"))
@@ -73,7 +76,13 @@ pub(crate) fn given(pods: &Cidr, node: &str) -> Wait {
             Ok(_) if is_present(&own) => return Ok(Seen::Ready),
             Ok(_) => "flannel's pod is not ready, or of an earlier configuration".into(),
         };
-        let told = told.every_few_seconds(|| own.reason(context.host));
+        let told = told.every_few_seconds(|| {
+            let told = own.reason(context.host);
+            match reason::explained(&told) {
+                Some(means) => format!("{told}\n{means}"),
+                None => told,
+            }
+        });
         Ok(Seen::NotYet(format!("{lacking}\n{told}")))
     })
 }

@@ -27,6 +27,8 @@ fn plan_apply_again_check_and_reset() {
         for name in PLUGINS {
             assert_eq!(tree.read(&format!("/opt/cni/bin/{name}")), format!("the {name}"));
         }
+        let at_boot = tree.read("/etc/tmpfiles.d/k8steps-flannel.conf");
+        assert!(at_boot.ends_with("\nr! /etc/cni/net.d/10-flannel.conflist\n"), "{at_boot}");
     });
     let planned = planned.join("\n");
     assert!(planned.contains("/opt/cni/bin/portmap"), "{planned}");
@@ -117,6 +119,28 @@ fn what_flannel_cannot_do_is_refused() {
         "interface-invalid",
         "set `network.flannel.interface`",
     );
+    for (toml, code, remedy) in [
+        (
+            "vni = 10000000\n",
+            "flannel-vni-invalid",
+            "network.flannel.vni: choose a number from 1 to 9999999",
+        ),
+        ("mtu = 100\n", "flannel-mtu-invalid", "network.flannel.mtu: choose a size from 626"),
+        (
+            "mtu = 1400\nbackend = \"host-gw\"\n",
+            "flannel-needs-vxlan",
+            "network.flannel.mtu: take mtu out",
+        ),
+        (
+            "interface = \"a\"\ninterface-regex = \"b\"\n",
+            "flannel-interface-twice",
+            "network.flannel.interface-regex: keep one",
+        ),
+    ] {
+        tree(&format!("[network.flannel]\n{toml}")).refuses(&["plan"], 2, code, remedy);
+    }
+    let overlap = tree("[network]\npod-cidr = \"10.233.0.0/16\"\n");
+    overlap.refuses(&["plan"], 2, "networks-overlap", "network.pod-cidr: give them networks");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kspec::{Sha256, state::Family};
+use kspec::{Cidr, Sha256, state::Family};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -56,6 +56,10 @@ pub enum Thing {
     Interface(String),
     /// Packet filter chains whose names begin so; all are ours.
     Chains(String),
+    /// A table of nftables, as `FAMILY NAME`.
+    Table(String),
+    /// Routes to parts of a network; all are ours.
+    Routes(Cidr),
     /// Everything containerd runs in its `k8s.io` namespace.
     Containers,
     /// Images that containerd does not have, by reference.
@@ -161,6 +165,12 @@ pub(crate) enum Original {
     Chains {
         prefix: String,
     },
+    AbsentTable {
+        table: String,
+    },
+    Routes {
+        network: Cidr,
+    },
     Containers,
     AbsentImages {
         names: Vec<String>,
@@ -242,6 +252,9 @@ impl Original {
             Thing::Interface(name) if steps::network::interface_exists(name) => return Ok(None),
             Thing::Interface(name) => Self::AbsentInterface { name: name.clone() },
             Thing::Chains(prefix) => Self::Chains { prefix: prefix.clone() },
+            Thing::Table(table) if steps::network::table_exists(table)? => return Ok(None),
+            Thing::Table(table) => Self::AbsentTable { table: table.clone() },
+            Thing::Routes(network) => Self::Routes { network: *network },
             Thing::Containers => Self::Containers,
             Thing::Images(names) => Self::AbsentImages { names: names.clone() },
             Thing::Cgroup(path) => Self::Cgroup { path: path.clone() },
@@ -278,6 +291,8 @@ impl Original {
             Self::AbsentModule { name } => format!("kernel module {name}"),
             Self::AbsentInterface { name } => format!("network interface {name}"),
             Self::Chains { prefix } => format!("packet filter chains {prefix}*"),
+            Self::AbsentTable { table } => format!("nftables table {table}"),
+            Self::Routes { network } => format!("routes into {network}"),
             Self::Containers => "containers".into(),
             Self::AbsentImages { names } => format!("images {}", names.join(" ")),
             Self::Cgroup { path } => format!("control group {path}"),
@@ -375,6 +390,8 @@ impl Original {
             Self::AbsentModule { name } => return Ok(steps::module::unload(name)),
             Self::AbsentInterface { name } => steps::network::remove_interface(name)?,
             Self::Chains { prefix } => steps::network::remove_chains(prefix)?,
+            Self::AbsentTable { table } => steps::network::remove_table(table)?,
+            Self::Routes { network } => steps::network::remove_routes(network)?,
             Self::Containers => steps::containers::remove_all(host)?,
             Self::AbsentImages { names } => steps::containers::remove_images(host, names)?,
             Self::Cgroup { path } => return steps::cgroup::remove(path),
@@ -386,6 +403,15 @@ impl Original {
             }
         }
         Ok(Restored::Done)
+    }
+
+    /// Whether a file or tree is as it was. Said of nothing else.
+    pub(crate) fn is_back(&self, host: &Host) -> Result<bool> {
+        Ok(match self {
+            Self::Absent { path } | Self::AbsentTree { path } => !fs::exists(&host.path(path)),
+            Self::File { path, bytes, .. } => fs::digest(&host.path(path))? == Some(*bytes),
+            _ => true,
+        })
     }
 
     /// Whether it comes after all others: a program reads its files when they are back.

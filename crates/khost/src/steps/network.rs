@@ -1,6 +1,8 @@
-//! Interfaces, addresses, and the packet filter chains that Kubernetes' programs make.
+//! Interfaces, addresses, routes, and the packet filter chains that Kubernetes' programs make.
 
 use std::{net::IpAddr, path::Path};
+
+use kspec::Cidr;
 
 use crate::{Cmd, Error, Result, fs};
 
@@ -30,11 +32,59 @@ pub(crate) fn interface_exists(name: &str) -> bool {
 }
 
 /// Remove the interface `name`, when it is there.
-pub(crate) fn remove_interface(name: &str) -> Result<()> {
+///
+/// # Errors
+/// When `ip` refuses, as it does for real network cards.
+pub fn remove_interface(name: &str) -> Result<()> {
     if !interface_exists(name) {
         return Ok(());
     }
     Cmd::new("ip").args(["link", "delete", name]).run().map(drop)
+}
+
+/// Whether nftables has the table `table`, which is `FAMILY NAME`.
+pub(crate) fn table_exists(table: &str) -> Result<bool> {
+    match Cmd::new("nft").args(["list", "tables"]).run() {
+        Ok(output) => Ok(output.stdout.lines().any(|line| line == format!("table {table}"))),
+        Err(error) if error.code() == "program-missing" => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Remove the table `table` with all it holds, when it is there.
+pub(crate) fn remove_table(table: &str) -> Result<()> {
+    if table_exists(table)? {
+        Cmd::new("nft").args(["delete", "table"]).args(table.split(' ')).run()?;
+    }
+    Ok(())
+}
+
+/// Remove every route to a part of `network`, of the main table.
+pub(crate) fn remove_routes(network: &Cidr) -> Result<()> {
+    let family = if network.is_v4() { "-4" } else { "-6" };
+    let args = [family, "-json", "route", "show", "root", &network.to_string()];
+    let found = Cmd::new("ip").args(args).run()?.stdout;
+    for route in deletions(&found)? {
+        Cmd::new("ip").args([family, "route", "delete"]).args(route).run()?;
+    }
+    Ok(())
+}
+
+/// What `ip route delete` is to be told of each route that `ip -json route show` printed.
+fn deletions(json: &str) -> Result<Vec<Vec<String>>> {
+    let routes: Vec<serde_json::Value> = match json.trim() {
+        "" => Vec::new(), // no routes at all
+        json => serde_json::from_str(json).map_err(|error| {
+            Error::host("network-failed", "`ip` printed no JSON").because(error)
+        })?,
+    };
+    let words = |route: &serde_json::Value| {
+        let of = |key: &str| route[key].as_str().map(ToOwned::to_owned);
+        let named = |word: &str, key: &str| of(key).map(|value| [word.to_owned(), value]);
+        let hop = [named("via", "gateway"), named("dev", "dev")].into_iter().flatten().flatten();
+        of("dst").into_iter().chain(hop).collect()
+    };
+    Ok(routes.iter().map(words).collect())
 }
 
 /// Remove every chain whose name begins with `prefix`, and every rule that mentions one, from all
@@ -93,7 +143,24 @@ fn without_chains(save: &str, prefix: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::without_chains;
+    use super::{deletions, without_chains};
+
+    #[test]
+    fn a_route_is_named_by_where_it_leads_and_through_what() {
+        let json = r#"[
+            {"dst":"10.233.65.0/24","gateway":"10.99.0.12","dev":"eth0","flags":[]},
+            {"dst":"10.233.64.0/24","dev":"cni0","protocol":"kernel","prefsrc":"10.233.64.1"}
+        ]"#;
+        let found = deletions(json).unwrap();
+        assert_eq!(
+            found,
+            [
+                &["10.233.65.0/24", "via", "10.99.0.12", "dev", "eth0"][..],
+                &["10.233.64.0/24", "dev", "cni0"]
+            ]
+        );
+        assert!(deletions("").unwrap().is_empty() && deletions("[ ]").unwrap().is_empty());
+    }
 
     #[test]
     fn only_our_chains_and_the_rules_that_name_them_go() {

@@ -167,9 +167,11 @@ pub struct Kubeadm {
 }
 
 /// `[addons]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Addons {
+    /// Directory of your own manifests: every *.yaml, *.yml and *.json in it is applied
+    pub manifests_dir: PathBuf,
     /// Where CoreDNS asks for names outside the cluster; empty: the node's own resolver
     pub upstream_dns: Vec<String>,
     /// Names of services and pods
@@ -181,13 +183,27 @@ pub struct Addons {
     /// Labels nodes with what their hardware can do
     pub node_feature_discovery: Addon,
     /// The helm program
-    pub helm: Addon,
+    pub helm: AddonProgram,
 }
 
-/// One add-on.
+/// One add-on that runs in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Addon {
+    /// Install it
+    pub enabled: bool,
+    /// Tag of its image, such as "v1.12.1"; without it, the one of artifacts.lock
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Image to run, as "registry.example/dns/coredns:v1.12.1"; without it, that of artifacts.lock
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// One add-on that is a program on the machine. Its version is that of artifacts.lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct AddonProgram {
     /// Install it
     pub enabled: bool,
 }
@@ -255,7 +271,27 @@ impl Default for Kubeadm {
     }
 }
 
+impl Default for Addons {
+    fn default() -> Self {
+        Self {
+            manifests_dir: "/etc/k8steps/manifests".into(),
+            upstream_dns: Vec::new(),
+            coredns: Addon::default(),
+            dns_autoscaler: Addon::default(),
+            metrics_server: Addon::default(),
+            node_feature_discovery: Addon::default(),
+            helm: AddonProgram::default(),
+        }
+    }
+}
+
 impl Default for Addon {
+    fn default() -> Self {
+        Self { enabled: true, version: None, image: None }
+    }
+}
+
+impl Default for AddonProgram {
     fn default() -> Self {
         Self { enabled: true }
     }

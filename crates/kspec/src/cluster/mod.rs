@@ -18,8 +18,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use components::{
-    Addon, Addons, CgroupDriver, ControlPlane, Etcd, EtcdBackup, KeyAlgorithm, KubeProxy,
-    KubeProxyMode, Kubeadm, Kubelet, Pki,
+    Addon, AddonProgram, Addons, CgroupDriver, ControlPlane, Etcd, EtcdBackup, KeyAlgorithm,
+    KubeProxy, KubeProxyMode, Kubeadm, Kubelet, Pki,
 };
 pub use containerd::{Containerd, Registry, RegistryHost};
 pub use download::{ArtifactMirrors, Download};
@@ -109,8 +109,15 @@ pub struct Flannel {
     pub port: u16,
     /// Route directly to nodes of the same segment instead of through VXLAN
     pub direct_routing: bool,
-    /// Network interface to use; empty: the one with the default route
+    /// Network interface to use, by its name or address; empty: the one with the default route
     pub interface: String,
+    /// The same where the nodes' differ: a Go regular expression of names or addresses
+    pub interface_regex: String,
+    /// Largest packet in bytes that the network between the nodes carries, with vxlan; 0: the
+    /// interface's. A pod's packets are 50 bytes smaller
+    pub mtu: u32,
+    /// Filter and translate pods' packets with nftables instead of iptables
+    pub nftables: bool,
 }
 
 /// How flannel carries packets between nodes.
@@ -271,8 +278,16 @@ impl Default for Network {
 
 impl Default for Flannel {
     fn default() -> Self {
-        let interface = String::new();
-        Self { backend: Backend::Vxlan, vni: 1, port: 8472, direct_routing: false, interface }
+        Self {
+            backend: Backend::Vxlan,
+            vni: 1,
+            port: 8472,
+            direct_routing: false,
+            interface: String::new(),
+            interface_regex: String::new(),
+            mtu: 0,
+            nftables: false,
+        }
     }
 }
 

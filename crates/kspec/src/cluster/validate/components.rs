@@ -1,10 +1,6 @@
 //! The sections of single components: what they would refuse themselves, but later.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
-    path::Path,
-};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use super::{
     super::Cluster,
@@ -172,15 +168,5 @@ fn check_sources(cluster: &Cluster, found: &mut Found) {
             format!("the authority of {} is looked for in different directories", host.url),
             "write the whole path, from /",
         );
-    }
-    for server in &cluster.addons.upstream_dns {
-        if server.parse::<IpAddr>().is_err() && server.parse::<SocketAddr>().is_err() {
-            found.add(
-                "upstream-dns-invalid",
-                "addons.upstream-dns",
-                format!("`{server}` is not the address of a DNS server"),
-                "write addresses, such as \"192.0.2.53\" or \"192.0.2.54:5353\"",
-            );
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a `cluster.toml` must mean, beyond its types: kubespray's `validate_inventory`, with the
 //! gaps it leaves closed.
 
+mod addons;
 mod components;
 mod host;
 mod networks;
@@ -60,6 +61,7 @@ impl Cluster {
         host::check(self, &mut found);
         networks::check(self, &mut found);
         components::check(self, &mut found);
+        addons::check(self, &mut found);
         nodes::check(self, &mut found);
         nodes::check_roles(self, &mut found);
         found.0

@@ -1,15 +1,21 @@
 //! `[network]`: addresses inside the cluster that collide with nothing and suffice.
 
 use super::{
-    super::{Backend, Cluster},
+    super::{Backend, Cluster, Flannel},
     Found,
     syntax::ports,
 };
 
 /// Ports that the node's own programs listen at.
 const TAKEN: [u16; 9] = [2379, 2380, 6443, 10248, 10249, 10250, 10256, 10257, 10259];
-/// The largest VXLAN network identifier: 24 bits (RFC 7348).
-const LARGEST_VNI: u32 = (1 << 24) - 1;
+/// A VXLAN network identifier has 24 bits (RFC 7348), but flannel calls its interface
+/// `flannel.VNI` (`pkg/backend/vxlan`), and Linux has room for 15 characters (`IFNAMSIZ`).
+const LARGEST_VNI: u32 = 9_999_999;
+/// What a VXLAN header takes (flannel, `encapOverhead`), and the least that every IPv4 host takes
+/// (RFC 791).
+const LEAST_MTU: u32 = 50 + 576;
+/// An IPv4 packet's length has 16 bits.
+const LARGEST_MTU: u32 = 65_535;
 
 pub(super) fn check(cluster: &Cluster, found: &mut Found) {
     check_addresses(cluster, found);
@@ -110,14 +116,36 @@ fn check_ports(cluster: &Cluster, found: &mut Found) {
             }
         }
     }
+    check_flannel(flannel, found);
+}
+
+fn check_flannel(flannel: &Flannel, found: &mut Found) {
+    if !flannel.interface.is_empty() && !flannel.interface_regex.is_empty() {
+        found.add(
+            "flannel-interface-twice",
+            "network.flannel.interface-regex",
+            "flannel would take whichever of the two it finds",
+            "keep one of interface and interface-regex",
+        );
+    }
     if flannel.backend != Backend::Vxlan {
+        for (key, set) in [("mtu", flannel.mtu != 0), ("direct-routing", flannel.direct_routing)] {
+            if set {
+                found.add(
+                    "flannel-needs-vxlan",
+                    format!("network.flannel.{key}"),
+                    "without vxlan flannel has no such choice: packets go as they are",
+                    format!("take {key} out, or set backend = \"vxlan\""),
+                );
+            }
+        }
         return;
     }
     if flannel.vni == 0 || flannel.vni > LARGEST_VNI {
         found.add(
             "flannel-vni-invalid",
             "network.flannel.vni",
-            format!("{} is not a VXLAN network identifier", flannel.vni),
+            format!("{} cannot be the VXLAN network of an interface `flannel.VNI`", flannel.vni),
             format!("choose a number from 1 to {LARGEST_VNI}"),
         );
     }
@@ -127,6 +155,14 @@ fn check_ports(cluster: &Cluster, found: &mut Found) {
             "network.flannel.port",
             "0 is not a port",
             "choose a UDP port that is free on all nodes, such as 8472",
+        );
+    }
+    if flannel.mtu != 0 && !(LEAST_MTU..=LARGEST_MTU).contains(&flannel.mtu) {
+        found.add(
+            "flannel-mtu-invalid",
+            "network.flannel.mtu",
+            format!("no network carries pods in packets of {} bytes", flannel.mtu),
+            format!("choose a size from {LEAST_MTU} to {LARGEST_MTU}, or 0 for the interface's"),
         );
     }
 }

@@ -66,6 +66,37 @@ pub(super) fn is_sysctl(key: &str) -> bool {
     key.contains('.') && key.split('.').all(part)
 }
 
+/// The tag of an image (OCI distribution specification 1.1, "Pulling manifests").
+pub(super) fn is_tag(tag: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    !tag.is_empty() && tag.len() <= 128 && !tag.starts_with(['.', '-']) && tag.bytes().all(inner)
+}
+
+/// The full name of an image: `REGISTRY/REPOSITORY:TAG`, with or instead of a tag `@sha256:HEX`.
+pub(super) fn is_image(image: &str) -> bool {
+    let (name, digest) = match image.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (image, None),
+    };
+    let Some((registry, rest)) = name.split_once('/') else { return false };
+    let (repository, tag) = match rest.rsplit_once(':') {
+        Some((repository, tag)) => (repository, Some(tag)),
+        None => (rest, None),
+    };
+    let part = |part: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+        !part.is_empty() && part.bytes().all(inner)
+    };
+    let host =
+        |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    (registry.contains(['.', ':']) || registry == "localhost")
+        && host(registry)
+        && repository.split('/').all(part)
+        && tag.is_none_or(is_tag)
+        && digest.is_none_or(|digest| digest.parse::<crate::Sha256>().is_ok())
+        && (tag.is_some() || digest.is_some())
+}
+
 /// An amount of a resource (Kubernetes API, `resource.Quantity`), not below zero.
 pub(super) fn is_quantity(amount: &str) -> bool {
     let end = amount.find(|at: char| !at.is_ascii_digit() && at != '.').unwrap_or(amount.len());
@@ -81,7 +112,9 @@ pub(super) fn is_quantity(amount: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_label_value, is_package, is_qualified_name, is_quantity, is_san, is_sysctl};
+    use super::{
+        is_image, is_label_value, is_package, is_qualified_name, is_quantity, is_san, is_sysctl,
+    };
 
     #[track_caller]
     fn tells(is: impl Fn(&str) -> bool, good: &[&str], bad: &[&str]) {
@@ -129,6 +162,17 @@ mod tests {
             &["vm.swappiness", "net.ipv4.conf.all.rp_filter", "net.ipv4.conf.enP1s0.log_martians"],
             &["", "swappiness", "/etc/passwd", "net/ipv4", "net..x", ".x", "net.ipv4 = 1"],
         );
+    }
+
+    #[test]
+    fn images_have_a_registry_and_a_tag_or_digest() {
+        let digest = format!("r.example/a@sha256:{}", "0".repeat(64));
+        tells(
+            is_image,
+            &["registry.k8s.io/coredns/coredns:v1.12.0", "10.0.0.1:5000/a:1", &digest],
+            &["", "coredns", "coredns:1", "library/coredns:1", "r.example/a", "r.example/A:1"],
+        );
+        tells(is_image, &[], &["r.example/a:1@sha256:0", "r.example/a:b c", "r.example//a:1"]);
     }
 
     #[test]

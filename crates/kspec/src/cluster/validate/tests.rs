@@ -65,7 +65,21 @@ fn networks() {
         ("node-ports-invalid", |c| c.network.node_ports = "32767".into()),
         ("node-ports-overlap", |c| c.network.node_ports = "10000-20000".into()),
         ("flannel-vni-invalid", |c| c.network.flannel.vni = 0),
-        ("flannel-vni-invalid", |c| c.network.flannel.vni = 1 << 24),
+        ("flannel-vni-invalid", |c| c.network.flannel.vni = 10_000_000), // flannel.10000000
+        ("flannel-mtu-invalid", |c| c.network.flannel.mtu = 625),
+        ("flannel-mtu-invalid", |c| c.network.flannel.mtu = 65_536),
+        ("flannel-needs-vxlan", |c| {
+            c.network.flannel.backend = crate::cluster::Backend::HostGw;
+            c.network.flannel.mtu = 1400;
+        }),
+        ("flannel-needs-vxlan", |c| {
+            c.network.flannel.backend = crate::cluster::Backend::HostGw;
+            c.network.flannel.direct_routing = true;
+        }),
+        ("flannel-interface-twice", |c| {
+            c.network.flannel.interface = "eth0".into();
+            c.network.flannel.interface_regex = "eth.*".into();
+        }),
         ("flannel-port-invalid", |c| c.network.flannel.port = 0),
     ]);
     let host_gw = problems(|c| {
@@ -156,6 +170,15 @@ fn components() {
         }),
         ("kubelet-argument-invalid", |c| c.kubelet.extra_args = vec!["--v 4".into()]),
         ("upstream-dns-invalid", |c| c.addons.upstream_dns = vec!["dns.example".into()]),
+        ("upstream-dns-loops", |c| c.addons.upstream_dns = vec!["10.233.0.3".into()]),
+        ("upstream-dns-loops", |c| c.addons.upstream_dns = vec!["127.0.0.53:53".into()]),
+        ("addon-image-invalid", |c| c.addons.coredns.image = Some("coredns:1".into())),
+        ("addon-version-invalid", |c| c.addons.metrics_server.version = Some("v 1".into())),
+        ("addon-version-twice", |c| {
+            c.addons.coredns.image = Some("r.example/coredns:1".into());
+            c.addons.coredns.version = Some("1".into());
+        }),
+        ("path-not-absolute", |c| c.addons.manifests_dir = "manifests".into()),
         ("path-not-absolute", |c| c.download.ca_file = Some("ca.pem".into())),
         ("path-not-absolute", |c| c.download.docker_config = Some("config.json".into())),
         ("download-impossible", |c| c.download.attempts = 0),

@@ -1,0 +1,84 @@
+//! Why this node gets no share, in an operator's words: what flanneld and kubelet say when
+//! something is missing that others provide.
+
+/// What flanneld or kubelet say (flannel `main.go`, `pkg/subnet/kube`; kubelet
+/// `pkg/kubelet/images`), what it means, and the command that goes further.
+const KNOWN: [(&[&str], &str); 8] = [
+    (
+        &["pod cidr not assigned"],
+        "the controller manager gave this node no part of pod-cidr: see `kcp check` and \
+         `kubectl -n kube-system logs -l component=kube-controller-manager`",
+    ),
+    (
+        &["is forbidden"],
+        "flannel's account may not do that: `kcni apply` puts its roles right; \
+         `kubectl auth can-i --list --as system:serviceaccount:kube-system:flannel` shows them",
+    ),
+    (
+        &["Unauthorized"],
+        "the API server does not know flannel's account: its token is of another cluster",
+    ),
+    (
+        &[
+            "failed to find any valid interface",
+            "Could not find valid interface",
+            "error looking up interface",
+        ],
+        "no interface of this node is the one of network.flannel.interface or interface-regex: \
+         `ip -brief address` shows what there is",
+    ),
+    (
+        &[
+            "failed to find interface",
+            "failed to get default interface",
+            "Unable to find default route",
+        ],
+        "flanneld takes the interface of the default route, and there is none: \
+         name one in network.flannel.interface",
+    ),
+    (
+        &["ErrImageNeverPull", "ImagePullBackOff", "ErrImagePull"],
+        "the container runtime has no such image and cannot fetch it: \
+         `knode apply` imports those of the store, `kfetch list` shows them",
+    ),
+    (
+        &["dial tcp", "i/o timeout", "connection refused"],
+        "flanneld does not reach the API server at the address of control-plane.json",
+    ),
+    (
+        &["address already in use", "device or resource busy"],
+        "another program of this node has flannel's UDP port or VXLAN number: \
+         `ip -details link show type vxlan` and `ss -ulnp` show which",
+    ),
+];
+
+/// What `said` means; none when it is nothing known.
+pub(crate) fn explained(said: &str) -> Option<&'static str> {
+    let says = |words: &&(&[&str], &str)| words.0.iter().any(|word| said.contains(word));
+    KNOWN.iter().find(says).map(|(_, means)| *means)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explained;
+
+    #[track_caller]
+    fn is_explained(said: &str, word: &str) {
+        assert!(explained(said).is_some_and(|means| means.contains(word)), "{said}");
+    }
+
+    #[test]
+    fn what_is_known_has_a_meaning_and_a_command() {
+        is_explained(
+            "Error registering network: failed to acquire lease: node \"n\" pod cidr not assigned",
+            "kcp check",
+        );
+        is_explained(
+            "nodes \"n\" is forbidden: User \"system:serviceaccount:kube-system:flannel\" cannot get",
+            "kcni apply",
+        );
+        is_explained("Could not find valid interface matching eth9", "ip -brief address");
+        is_explained("container flannel waits: ImagePullBackOff, Back-off pulling", "knode apply");
+        assert_eq!(explained("pod kube-flannel-1 is Pending"), None);
+    }
+}
