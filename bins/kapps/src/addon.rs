@@ -42,7 +42,7 @@ impl Addon {
     }
 
     pub(crate) fn manifest(&self) -> Manifest {
-        Manifest::new(self.name, "kapps", self.objects.clone()).causing(self.causes.clone())
+        Manifest::new(self.name, crate::NAME, self.objects.clone()).causing(self.causes.clone())
     }
 
     /// For `apps.json`.

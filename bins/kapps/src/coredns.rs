@@ -15,7 +15,8 @@ pub(crate) fn addon(
     artifacts: &Artifacts,
     control_plane: &ControlPlaneState,
 ) -> Result<Addon> {
-    let image = image::reference(artifacts, "coredns")?;
+    let addon = &cluster.addons.coredns;
+    let image = image::reference(artifacts, &cluster.download, addon, "coredns")?;
     let corefile = corefile(cluster)?;
     let corefile_digest = Sha256::of(&corefile).hex();
     // Where dns-autoscaler runs, the number is its own.
@@ -27,7 +28,7 @@ pub(crate) fn addon(
         "cluster_dns": control_plane.cluster_dns,
         "replicas": replicas,
     });
-    Addon::new("coredns", image, include_str!("../templates/coredns.yaml"), &values)
+    Addon::new("coredns", &image, include_str!("../templates/coredns.yaml"), &values)
 }
 
 /// How many there are at least (`dns_min_replicas`): two where there are two nodes for them.

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use crate::{addon::Addon, coredns, image};
 
 pub(crate) fn addon(cluster: &Cluster, artifacts: &Artifacts) -> Result<Addon> {
-    let image = image::reference(artifacts, "cluster-proportional-autoscaler")?;
+    let (addon, name) = (&cluster.addons.dns_autoscaler, "cluster-proportional-autoscaler");
+    let image = image::reference(artifacts, &cluster.download, addon, name)?;
     let values = json!({ "image": image, "params": params(coredns::least(cluster)).to_string() });
-    Addon::new("dns-autoscaler", image, include_str!("../templates/dns-autoscaler.yaml"), &values)
+    Addon::new("dns-autoscaler", &image, include_str!("../templates/dns-autoscaler.yaml"), &values)
 }
 
 /// One `CoreDNS` for sixteen nodes or 256 processors, and at least `min`.

@@ -1,8 +1,9 @@
 //! kapps: what runs on top of the cluster.
 //!
 //! Reads  `cluster.toml`, `artifacts.json`, `control-plane.json`, `cni.json`
-//! Writes `apps.json`, `/usr/local/bin/helm` and its completion; the add-ons' objects in the
-//!        cluster
+//!        and the operator's own manifests
+//! Writes `apps.json`, `/usr/local/bin/helm` and its completion; the add-ons' objects and the
+//!        operator's own in the cluster
 
 mod addon;
 mod available;
@@ -13,24 +14,35 @@ mod helm;
 mod image;
 mod metrics_server;
 mod node_feature_discovery;
+mod own;
 
 use std::collections::BTreeMap;
 
 use khost::{
-    Error, Result, StepList, Tool, app::Cli, error::Exit, lookup, steps::manifest::Manifest,
+    Error, Result, StepList, Tool,
+    app::Cli,
+    error::Exit,
+    lookup,
+    steps::{
+        manifest::{Manifest, title},
+        pruned::Pruned,
+        withdrawn::Withdrawn,
+    },
 };
 use kspec::{
     Cluster,
     state::{App, Apps, Artifacts, Cni, ControlPlaneState},
 };
 
-use crate::addon::Addon;
+use crate::{addon::Addon, own::OwnManifests};
 
 const ABOUT: &str = "Install what runs on top of the cluster
 
 CoreDNS, dns-autoscaler, metrics-server, Node Feature Discovery and helm, each
 switched on or off in [addons] of cluster.toml, and the roles and priority class
-that they and the nodes rely on. Waits until all of it works.
+that they and the nodes rely on; then your own manifests, those of
+addons.manifests-dir. What is switched off or taken out is deleted. Waits until
+all of it works.
 
 Reads cluster.toml, artifacts.json, control-plane.json and cni.json; leaves
 apps.json.
@@ -53,12 +65,15 @@ enum Verb {
     },
 }
 
+/// Also the field manager of the add-ons' objects.
+const NAME: &str = "kapps";
+
 fn main() -> std::process::ExitCode {
-    khost::app::main("kapps", ABOUT, run)
+    khost::app::main(NAME, ABOUT, run)
 }
 
 fn run(cli: Cli<Verb>) -> Result<Exit> {
-    let tool = Tool::new("kapps", &cli.common);
+    let tool = Tool::new(NAME, &cli.common);
     match cli.verb {
         Verb::Phase(verb) => tool.run::<Verb>(&verb, ABOUT, steps),
         Verb::Manifests { name } => {
@@ -78,14 +93,32 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let mut apps: BTreeMap<String, App> =
         addons.iter().map(|addon| (addon.name.to_owned(), addon.app())).collect();
 
+    let own = own::read(&tool.host, &cluster.addons.manifests_dir, &addons)?;
+    let objects: Vec<_> = own.iter().map(|document| document.object.clone()).collect();
+    if !own.is_empty() {
+        let version = cluster.addons.manifests_dir.display().to_string();
+        let objects = objects.iter().map(title).collect();
+        apps.insert("manifests".into(), App { version, objects });
+    }
+
     let mut steps = StepList::new();
     if cluster.addons.helm.enabled {
         let (program, app) = helm::program(&artifacts)?;
         steps.add(program);
         steps.add(helm::completion());
         apps.insert("helm".into(), app);
+    } else {
+        steps.extend([helm::COMPLETION, helm::PROGRAM].map(|path| Withdrawn::new(NAME, path)));
     }
     steps.extend(Manifest::looked_at_together(addons.iter().map(Addon::manifest).collect()));
+    if !own.is_empty() {
+        steps.add(OwnManifests::new(own)); // after the add-ons, whose definitions they may use
+    }
+    let wanted = addons.iter().flat_map(|addon| addon.objects.clone()).chain(objects);
+    steps.add(Pruned::to(NAME, &[NAME, own::MANAGER], wanted));
+    if !cluster.addons.node_feature_discovery.enabled {
+        steps.add(Withdrawn::new(NAME, node_feature_discovery::FEATURES_DIR));
+    }
     steps.extend(available::waits(&addons)); // all were applied first: they start together
     if cluster.addons.coredns.enabled {
         steps.add(lookup::answered(control_plane.cluster_dns, &cluster.kubernetes.dns_domain));
@@ -109,12 +142,12 @@ fn enabled(
         addons.push(dns_autoscaler::addon(cluster, artifacts)?);
     }
     if wanted.node_feature_discovery.enabled {
-        addons.push(node_feature_discovery::addon(artifacts)?);
+        addons.push(node_feature_discovery::addon(cluster, artifacts)?);
     }
     // Last, and so the first that reset deletes: while its API is registered and does not answer,
     // no namespace can be deleted.
     if wanted.metrics_server.enabled {
-        addons.push(metrics_server::addon(artifacts)?);
+        addons.push(metrics_server::addon(cluster, artifacts)?);
     }
     Ok(addons)
 }

@@ -1,13 +1,13 @@
 //! Node Feature Discovery (kubespray: `kubernetes-apps/node_feature_discovery`).
 
 use khost::{Result, Thing};
-use kspec::state::Artifacts;
+use kspec::{Cluster, state::Artifacts};
 use serde_json::{Value, json};
 
 use crate::{addon::Addon, image};
 
 /// Made on every node for those who describe features by hand.
-const FEATURES_DIR: &str = "/etc/kubernetes/node-feature-discovery";
+pub(crate) const FEATURES_DIR: &str = "/etc/kubernetes/node-feature-discovery";
 
 const SOURCE: &str = concat!(
     include_str!("../templates/node-feature-discovery-crds.yaml"),
@@ -17,10 +17,11 @@ const SOURCE: &str = concat!(
     include_str!("../templates/node-feature-discovery.yaml"),
 );
 
-pub(crate) fn addon(artifacts: &Artifacts) -> Result<Addon> {
-    let image = image::reference(artifacts, "node-feature-discovery")?;
-    let values = json!({ "image": image, "flags": flags(image::tag(image)) });
-    let addon = Addon::new("node-feature-discovery", image, SOURCE, &values)?;
+pub(crate) fn addon(cluster: &Cluster, artifacts: &Artifacts) -> Result<Addon> {
+    let (addon, name) = (&cluster.addons.node_feature_discovery, "node-feature-discovery");
+    let image = image::reference(artifacts, &cluster.download, addon, name)?;
+    let values = json!({ "image": image, "flags": flags(image::tag(&image)) });
+    let addon = Addon::new(name, &image, SOURCE, &values)?;
     Ok(addon.causing([Thing::Tree(FEATURES_DIR.into())]))
 }
 

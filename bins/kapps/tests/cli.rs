@@ -165,6 +165,109 @@ fn an_add_on_that_is_switched_off_is_nowhere() {
 }
 
 #[test]
+fn helm_goes_when_it_is_switched_off_and_others_helm_stays() {
+    let tree = tree("");
+    tree.write("/etc/bash_completion.d/helm.sh", "somebody's");
+    tree.run(&["apply"], 0);
+    let off = tree.read("/etc/k8steps/cluster.toml") + "[addons.helm]\nenabled = false\n";
+    tree.write("/etc/k8steps/cluster.toml", &off);
+    let (planned, _) = tree.run(&["plan"], 3);
+    assert!(planned.contains("remove /usr/local/bin/helm"), "{planned}");
+    tree.run(&["apply"], 0);
+    assert!(!tree.path("/usr/local/bin/helm").exists());
+    assert_eq!(tree.read("/etc/bash_completion.d/helm.sh"), "somebody's");
+    tree.run(&["plan"], 0);
+}
+
+#[test]
+fn version_and_image_can_be_chosen() {
+    let tree = tree(
+        "[addons.coredns]\nversion = \"v1.12.1\"\n\
+         [addons.metrics-server]\nimage = \"registry.example:5000/metrics:7\"\n",
+    );
+    let all = manifests(&tree, &[]);
+    let image = |title: &str| all[title].pointer("/spec/template/spec/containers/0/image").cloned();
+    assert_eq!(
+        image("Deployment kube-system/coredns"),
+        Some("registry.k8s.io/coredns/coredns:v1.12.1".into())
+    );
+    assert_eq!(
+        image("Deployment kube-system/metrics-server"),
+        Some("registry.example:5000/metrics:7".into())
+    );
+    tree.run(&["apply"], 0);
+    let apps: Apps = serde_json::from_str(&tree.read(Apps::PATH)).unwrap();
+    assert_eq!(apps.apps["metrics-server"].version, "registry.example:5000/metrics:7");
+
+    self::tree("[download]\noffline = true\n[addons.coredns]\nversion = \"v1.12.1\"\n").refuses(
+        &["plan"],
+        2,
+        "image-not-in-store",
+        "give it an [[image]] section in artifacts.lock",
+    );
+    for (toml, code, hint) in [
+        ("coredns.version = \"v 1\"", "addon-version-invalid", "addons.coredns.version: write"),
+        ("coredns.image = \"dns:1\"", "addon-image-invalid", "addons.coredns.image: write"),
+        ("helm.version = \"3\"", "input-invalid", "correct"),
+        ("upstream-dns = [\"10.233.0.3\"]", "upstream-dns-loops", "addons.upstream-dns: name"),
+    ] {
+        self::tree(&format!("[addons]\n{toml}\n")).refuses(&["plan"], 2, code, hint);
+    }
+}
+
+const OWN: &str = "/etc/k8steps/manifests";
+
+#[test]
+fn own_manifests_are_read_by_name_and_told_in_the_state() {
+    let tree = tree("");
+    let map = |name: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: web}}\n")
+    };
+    tree.write(&format!("{OWN}/20-b.yaml"), &map("b"));
+    tree.write(&format!("{OWN}/10-a.yml"), &format!("# two\n---\n{}---\n{}", map("a"), map("c")));
+    tree.write(&format!("{OWN}/README.md"), "not a manifest");
+    tree.write(&format!("{OWN}/.b.yaml.swp.yaml"), "an editor's");
+    tree.run(&["apply"], 0);
+    let apps: Apps = serde_json::from_str(&tree.read(Apps::PATH)).unwrap();
+    assert_eq!(apps.apps["manifests"].version, OWN);
+    assert_eq!(
+        apps.apps["manifests"].objects,
+        ["ConfigMap web/a", "ConfigMap web/c", "ConfigMap web/b"]
+    );
+}
+
+#[test]
+fn an_own_manifest_that_is_none_is_refused_by_file_and_document() {
+    let role = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    let dns =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: coredns, namespace: kube-system}\n";
+    for (text, code, hint, place) in [
+        ("a: [", "manifest-invalid", "correct it", "`/etc/k8steps/manifests/a.yaml`".to_owned()),
+        ("kind: X\n", "manifest-invalid", "give each", "document 1, has no `apiVersion`".into()),
+        (
+            &format!("{role}---\napiVersion: v1\nkind: Pod\n"),
+            "manifest-invalid",
+            "give each document",
+            "document 2, has no `metadata.name`".into(),
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: no}\n",
+            "manifest-invalid",
+            "give each document",
+            "document 1, has no `metadata.namespace` that is text".into(),
+        ),
+        (&format!("{role}---\n{role}"), "manifest-twice", "keep one", "document 2".into()),
+        (dns, "manifest-twice", "keep one of them", "the add-on `coredns`".into()),
+    ] {
+        let tree = tree("");
+        tree.write(&format!("{OWN}/a.yaml"), text);
+        tree.refuses(&["plan"], 2, code, hint);
+        let (_, said) = tree.run(&["apply"], 2);
+        assert!(said.contains(&place), "{said}");
+    }
+}
+
+#[test]
 fn images_are_those_of_the_lock_and_pulled_only_when_missing() {
     let mut used = BTreeSet::new();
     for (title, object) in manifests(&tree(""), &[]) {
@@ -321,7 +424,9 @@ fn help() {
 
     CoreDNS, dns-autoscaler, metrics-server, Node Feature Discovery and helm, each
     switched on or off in [addons] of cluster.toml, and the roles and priority class
-    that they and the nodes rely on. Waits until all of it works.
+    that they and the nodes rely on; then your own manifests, those of
+    addons.manifests-dir. What is switched off or taken out is deleted. Waits until
+    all of it works.
 
     Reads cluster.toml, artifacts.json, control-plane.json and cni.json; leaves
     apps.json.

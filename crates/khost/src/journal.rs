@@ -132,6 +132,27 @@ impl Journal {
         &self.entries
     }
 
+    /// The objects that the phase made in the cluster, by their names, first made first.
+    pub(crate) fn made(&self) -> Result<Vec<serde_json::Value>> {
+        let mut made = Vec::new();
+        for entry in &self.entries {
+            let Original::Objects { name, manifest } = &entry.original else { continue };
+            let bytes = self.blobs().get(*manifest)?;
+            let list: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
+                Error::host("journal-damaged", format!("what was made of {name} cannot be read"))
+                    .because(error)
+            })?;
+            made.extend(list["items"].as_array().into_iter().flatten().cloned());
+        }
+        Ok(made)
+    }
+
+    /// How the file or directory at `path` was before the phase touched it first.
+    pub(crate) fn original(&self, path: &std::path::Path) -> Option<&Original> {
+        let key = Original::Absent { path: path.to_owned() }.key();
+        self.entries.iter().map(|entry| &entry.original).find(|original| original.key() == key)
+    }
+
     pub(crate) fn blobs(&self) -> Blobs {
         Blobs { dir: self.dir.join("blobs") }
     }

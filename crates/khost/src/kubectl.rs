@@ -41,8 +41,18 @@ impl Kubectl {
     /// The objects of `manifest` as they are in the cluster; those that are missing are left out.
     /// Read only: one GET for each object.
     pub fn get(&self, manifest: &str) -> Result<Vec<Value>> {
+        self.get_with(manifest, &[])
+    }
+
+    /// The same, and who set which of their fields.
+    pub fn get_managed(&self, manifest: &str) -> Result<Vec<Value>> {
+        self.get_with(manifest, &["--show-managed-fields"])
+    }
+
+    fn get_with(&self, manifest: &str, more: &[&str]) -> Result<Vec<Value>> {
         let args = ["get", "--filename=-", "--ignore-not-found", "--output=json"];
-        let output = self.cmd(&args).input(manifest).accept(&[0, 1]).run()?;
+        let cmd = self.cmd(&args).args(more.iter().copied());
+        let output = cmd.input(manifest).accept(&[0, 1]).run()?;
         if output.code != 0 && !unknown_kind(&output.stderr) {
             let lines = output.stderr.trim().to_owned();
             return Err(Error::host("kubectl-failed", "cannot read from the API server")
@@ -56,6 +66,23 @@ impl Kubectl {
     pub fn get_json(&self, args: &[&str]) -> Result<Value> {
         let output = self.cmd(&["get", "--output=json"]).args(args.iter().copied()).run()?;
         parse(&output.stdout)
+    }
+
+    /// What the objects of `manifest` would be after [`Kubectl::apply`], in the same order. The
+    /// server checks everything and changes nothing; keys that it does not know are refused.
+    ///
+    /// # Errors
+    /// `kubectl-failed`, with what the server said, a line or more for each object it refuses.
+    pub fn reviewed(&self, manager: &str, manifest: &str) -> Result<Vec<Value>> {
+        let manager = format!("--field-manager={manager}");
+        let args = ["apply", "--server-side", "--force-conflicts", "--filename=-", &manager];
+        let dry = ["--dry-run=server", "--validate=strict", "--output=json"];
+        let output = self.cmd(&args).args(dry).input(manifest).accept(&[0, 1]).run()?;
+        if output.code != 0 {
+            return Err(Error::host("kubectl-failed", "the API server refuses a manifest")
+                .because(output.stderr.trim().to_owned()));
+        }
+        objects(&output.stdout)
     }
 
     /// Server-side apply, with `manager` as the owner of the fields.

@@ -1,22 +1,26 @@
 //! Objects in the cluster, applied server-side, compared field by field.
 
+mod difference;
+
 use std::{
     cell::{Cell, OnceCell},
     rc::Rc,
 };
 
-use serde_json::Value;
+pub use difference::Difference;
+use difference::{first_difference, pretty, projected};
+use serde_json::{Value, json};
 
 use crate::{
-    Change, Context, Detail, Error, Result, Status, Step, Thing, kubectl::Kubectl,
-    original::Restored, steps::file::diff,
+    Change, Context, Detail, Error, Result, Status, Step, Thing, journal::Journal,
+    kubectl::Kubectl, original::Restored, steps::file::diff,
 };
 
 /// Some objects, as JSON values.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     name: String,
-    manager: &'static str,
+    phase: &'static str,
     objects: Vec<Value>,
     causes: Vec<Thing>,
     together: Option<Rc<Together>>,
@@ -31,10 +35,10 @@ struct Together {
 }
 
 impl Manifest {
-    /// The `objects` called `name` together, applied with the field manager `manager`.
-    pub fn new(name: &str, manager: &'static str, objects: Vec<Value>) -> Self {
+    /// The `objects` called `name` together, applied by `phase`, which is the field manager.
+    pub fn new(name: &str, phase: &'static str, objects: Vec<Value>) -> Self {
         let applied = Cell::new(false);
-        Self { name: name.into(), manager, objects, causes: Vec::new(), together: None, applied }
+        Self { name: name.into(), phase, objects, causes: Vec::new(), together: None, applied }
     }
 
     /// What its pods bring about on the machine. Reset puts that back once they are gone.
@@ -73,9 +77,39 @@ impl Manifest {
 }
 
 /// One JSON List, which is YAML as well.
-fn list<'a>(objects: impl IntoIterator<Item = &'a Value>) -> String {
+pub fn list<'a>(objects: impl IntoIterator<Item = &'a Value>) -> String {
     let items: Vec<_> = objects.into_iter().collect();
-    serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()
+    json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()
+}
+
+/// For the journal of `phase`: those of `objects` that are its own to delete. That is what is not
+/// in the cluster (`live`) when it is applied, or has been made by the phase before; never what
+/// others made and the phase only changes. Of each no more than what names it: a Secret's content
+/// has no place there.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn made(
+    context: &Context<'_>,
+    phase: &str,
+    name: &str,
+    objects: &[Value],
+    live: &[Value],
+) -> Result<Option<Thing>> {
+    let before = Journal::open(context.host, phase)?.made()?;
+    let among = |list: &[Value], object: &Value| list.iter().any(|other| same(other, object));
+    let own = |object: &&Value| !among(live, object) || among(&before, object);
+    let names: Vec<_> = objects.iter().filter(own).map(named).collect();
+    Ok((!names.is_empty()).then(|| Thing::Objects { name: name.into(), manifest: list(&names) }))
+}
+
+/// What names an object, and nothing else of it.
+fn named(object: &Value) -> Value {
+    let mut metadata = json!({ "name": object["metadata"]["name"] });
+    if let Some(namespace) = object["metadata"].get("namespace") {
+        metadata["namespace"] = namespace.clone();
+    }
+    json!({ "apiVersion": object["apiVersion"], "kind": object["kind"], "metadata": metadata })
 }
 
 impl Step for Manifest {
@@ -89,7 +123,7 @@ impl Step for Manifest {
         let mut shown = String::new();
         for object in &self.objects {
             let title = title(object);
-            let Some(found) = live.iter().find(|live| identity(live) == identity(object)) else {
+            let Some(found) = live.iter().find(|live| same(live, object)) else {
                 differences.push(format!("+{title}"));
                 continue;
             };
@@ -107,15 +141,15 @@ impl Step for Manifest {
         })
     }
 
-    fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
+    fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
         let mut things = self.causes.clone(); // first: reset walks backwards
-        things.push(Thing::Objects { name: self.name.clone(), manifest: self.list() });
+        things.extend(made(context, self.phase, &self.name, &self.objects, &self.live()?)?);
         Ok(things)
     }
 
     fn apply(&self, _: &Context<'_>) -> Result<()> {
         self.applied.set(true);
-        Kubectl::admin().apply(self.manager, &self.list()).map_err(|error| {
+        Kubectl::admin().apply(self.phase, &self.list()).map_err(|error| {
             Error::host("manifest-refused", format!("cannot apply `{}`", self.name))
                 .because(error)
                 .hint("see whether the API server runs: `kcp check`")
@@ -144,78 +178,49 @@ pub fn title(object: &Value) -> String {
     }
 }
 
+/// Whether the two are the same object, in whatever state. Where no namespace is named, an object
+/// that has one is in `default`.
+pub fn same(one: &Value, other: &Value) -> bool {
+    let place = |object| {
+        let (group, kind, namespace, name) = identity(object);
+        (group, kind, if namespace == "default" { "" } else { namespace }, name)
+    };
+    place(one) == place(other)
+}
+
+/// The group (of the core API its version), the kind, the namespace and the name.
 fn identity(object: &Value) -> (&str, &str, &str, &str) {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let group = text("/apiVersion").split('/').next().unwrap_or_default();
     (group, text("/kind"), text("/metadata/namespace"), text("/metadata/name"))
 }
 
-/// The first field of `wanted` that `found` has otherwise, as a dotted path. Fields that only the
-/// server knows (defaults, status) do not count; neither do null and empty fields of ours.
-fn first_difference(wanted: &Value, found: &Value) -> Option<String> {
-    match (wanted, found) {
-        (Value::Object(wanted), Value::Object(found)) => wanted.iter().find_map(|(key, value)| {
-            let below = first_difference(value, found.get(key).unwrap_or(&Value::Null))?;
-            Some(if below.is_empty() { key.clone() } else { format!("{key}.{below}") })
-        }),
-        (Value::Array(wanted), Value::Array(found)) if wanted.len() == found.len() => {
-            wanted.iter().zip(found).enumerate().find_map(|(at, (wanted, found))| {
-                let below = first_difference(wanted, found)?;
-                Some(if below.is_empty() { format!("[{at}]") } else { format!("[{at}].{below}") })
-            })
-        }
-        _ if wanted == found || is_empty(wanted) && is_empty(found) => None,
-        _ => Some(String::new()),
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(value) => !value, // the server leaves out what is false
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.values().all(is_empty),
-        Value::String(text) => text.is_empty(),
-        Value::Number(number) => number.as_i64() == Some(0),
-    }
-}
-
-/// `found`, cut down to the fields that `wanted` speaks of.
-fn projected(wanted: &Value, found: &Value) -> Value {
-    match (wanted, found) {
-        (Value::Object(wanted), Value::Object(found)) => wanted
-            .iter()
-            .filter_map(|(key, wanted)| Some((key.clone(), projected(wanted, found.get(key)?))))
-            .collect(),
-        (Value::Array(wanted), Value::Array(items)) if wanted.len() == items.len() => {
-            wanted.iter().zip(items).map(|(wanted, found)| projected(wanted, found)).collect()
-        }
-        _ => found.clone(),
-    }
-}
-
-fn pretty(value: &Value) -> String {
-    kspec::to_yaml(value).unwrap_or_else(|_| value.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::first_difference;
+    use super::{named, same};
 
     #[test]
-    fn what_only_the_server_knows_is_no_difference() {
-        let wanted = json!({ "spec": { "ports": [{ "port": 53 }], "paused": false, "x": {} } });
-        let found =
-            json!({ "spec": { "ports": [{ "port": 53, "protocol": "TCP" }] }, "status": 1 });
-        assert_eq!(first_difference(&wanted, &found), None);
+    fn the_journal_gets_names_alone() {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "data": { "password": "c2VjcmV0" },
+            "metadata": { "name": "s", "namespace": "n", "annotations": { "a": "b" } },
+        });
+        let expected = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s", "namespace": "n" },
+        });
+        assert_eq!(named(&secret), expected);
     }
 
     #[test]
-    fn a_changed_field_is_named() {
-        let wanted = json!({ "spec": { "ports": [{ "port": 53 }] } });
-        let found = json!({ "spec": { "ports": [{ "port": 54 }] } });
-        assert_eq!(first_difference(&wanted, &found).as_deref(), Some("spec.ports.[0].port"));
+    fn an_object_is_the_same_in_another_version_and_without_its_default_namespace() {
+        let object = |version: &str, namespace: Option<&str>| {
+            let metadata = json!({ "name": "a", "namespace": namespace });
+            json!({ "apiVersion": version, "kind": "Deployment", "metadata": metadata })
+        };
+        assert!(same(&object("apps/v1", Some("default")), &object("apps/v1beta2", None)));
+        assert!(!same(&object("apps/v1", Some("other")), &object("apps/v1", None)));
+        assert!(!same(&object("apps/v1", None), &object("extensions/v1", None)));
     }
 }

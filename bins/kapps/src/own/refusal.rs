@@ -1,0 +1,76 @@
+//! What the API server has against a manifest, with the place where it stands.
+
+use khost::{Error, kubectl::Kubectl, steps::manifest::list};
+
+use super::{Document, MANAGER};
+
+/// Ask about each of `documents` alone, and say what is wrong with all that are refused. `error`
+/// is what was said about all of them together.
+pub(super) fn told(documents: &[Document], error: Error) -> Error {
+    let mut refused = Vec::new();
+    for document in documents {
+        if let Err(error) = Kubectl::admin().reviewed(MANAGER, &list([&document.object])) {
+            refused.push((document, error.chain()));
+        }
+    }
+    let Some((first, said)) = refused.first() else { return error }; // together, but not alone
+    let (code, what) = match unknown_field(said) {
+        Some(field) => ("manifest-unknown-field", format!("unknown field `{field}`")),
+        None => ("manifest-refused", "the API server refuses it".into()),
+    };
+    let causes: Vec<_> = refused
+        .iter()
+        .map(|(document, said)| format!("{}: {}", document.place(), last_line(said)))
+        .collect();
+    let kind = first.object["kind"].as_str().unwrap_or_default();
+    Error::input(code, format!("{}: {what}", first.place())).because(causes.join("\n")).hint(
+        format!(
+            "nothing of `addons.manifests-dir` was applied; correct it: \
+             `kubectl explain {kind} --recursive` shows what there is"
+        ),
+    )
+}
+
+/// The field that the server does not know, as a path. Server-side apply says `.spec.x: field not
+/// declared in schema`, strict decoding `unknown field "spec.x"`.
+fn unknown_field(said: &str) -> Option<String> {
+    if let Some((before, _)) = said.split_once(": field not declared in schema") {
+        let path = before.rsplit([' ', '\n']).next()?;
+        return Some(path.trim_start_matches('.').to_owned());
+    }
+    let (_, after) = said.split_once("unknown field \"")?;
+    after.split_once('"').map(|(path, _)| path.to_owned())
+}
+
+fn last_line(said: &str) -> &str {
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.next_back().map_or(said, |line| line.trim_start_matches("caused by: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{last_line, unknown_field};
+
+    #[test]
+    fn the_field_is_found_in_what_the_server_says() {
+        let apply = "Error from server: failed to create typed patch object (default/web; apps/v1, \
+            Kind=Deployment): .spec.template.spec.containers[name=\"web\"].imagee: \
+            field not declared in schema";
+        assert_eq!(
+            unknown_field(apply).as_deref(),
+            Some("spec.template.spec.containers[name=\"web\"].imagee")
+        );
+        let strict = "Error from server (BadRequest): Foo in version \"v1\" cannot be handled: \
+            strict decoding error: unknown field \"spec.colour\"";
+        assert_eq!(unknown_field(strict).as_deref(), Some("spec.colour"));
+        assert_eq!(
+            unknown_field("The Deployment \"web\" is invalid: spec.selector: Required"),
+            None
+        );
+    }
+
+    #[test]
+    fn the_servers_words_come_last() {
+        assert_eq!(last_line("a\n  caused by: the reason\n"), "the reason");
+    }
+}

@@ -1,0 +1,213 @@
+//! Applying them: all are checked by the API server before any is.
+
+use std::{cell::RefCell, time::Duration};
+
+use khost::{
+    Change, Context, Detail, Error, Result, Status, Step, Thing,
+    kubectl::Kubectl,
+    steps::manifest::{self, Difference, list, same, title},
+    wait::{Awaited, Seen, until},
+};
+use serde_json::{Value, json};
+
+use super::{Document, MANAGER, refusal};
+
+/// The objects of the operator's files.
+#[derive(Debug)]
+pub(crate) struct OwnManifests {
+    documents: Vec<Document>,
+    live: RefCell<Vec<Value>>,
+}
+
+impl OwnManifests {
+    pub(crate) fn new(documents: Vec<Document>) -> Self {
+        Self { documents, live: RefCell::default() }
+    }
+
+    fn objects(&self) -> impl Iterator<Item = &Value> {
+        self.documents.iter().map(|document| &document.object)
+    }
+
+    /// Each document with what it would be in the cluster. The server tells, strictly, and changes
+    /// nothing; what needs a definition of these files that is not there yet is left out.
+    fn reviewed(&self, live: &[Value]) -> Result<Vec<(&Document, Value)>> {
+        let is_new = |document: &&Document| !live.iter().any(|live| same(live, &document.object));
+        let new: Vec<_> =
+            self.documents.iter().filter(|at| at.is_ground()).filter(is_new).collect();
+        let (mut asked, mut as_asked) = (Vec::new(), Vec::new());
+        for document in self.documents.iter().filter(|at| !is_of_new_kind(at, &new)) {
+            asked.push(document);
+            as_asked.push(Document {
+                object: in_a_place_that_is_there(&document.object, &new),
+                ..document.clone()
+            });
+        }
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = Kubectl::admin()
+            .reviewed(MANAGER, &list(as_asked.iter().map(|document| &document.object)))
+            .map_err(|error| refusal::told(&as_asked, error))?;
+        let of = |document: &Document| found.iter().find(|found| same(found, &document.object));
+        let pairs = asked.into_iter().zip(&as_asked);
+        Ok(pairs.filter_map(|(document, asked)| Some((document, of(asked)?.clone()))).collect())
+    }
+}
+
+/// A custom resource whose definition is among `new`.
+fn is_of_new_kind(document: &Document, new: &[&Document]) -> bool {
+    let group = document.object["apiVersion"].as_str().and_then(|version| version.split_once('/'));
+    new.iter().filter(|new| new.is("CustomResourceDefinition")).any(|definition| {
+        let spec = &definition.object["spec"];
+        group.is_some_and(|(group, _)| spec["group"] == group)
+            && spec["names"]["kind"] == document.object["kind"]
+    })
+}
+
+/// `object`; where its namespace is among `new`, as if it were for the namespace `default`: the
+/// server checks nothing for one that is not there.
+fn in_a_place_that_is_there(object: &Value, new: &[&Document]) -> Value {
+    let mut object = object.clone();
+    let namespace = object["metadata"].get("namespace").cloned();
+    let is_new = |new: &&&Document| Some(&new.object["metadata"]["name"]) == namespace.as_ref();
+    if new.iter().filter(|new| new.is("Namespace")).any(|new| is_new(&new)) {
+        object["metadata"]["namespace"] = "default".into();
+    }
+    object
+}
+
+/// Without what the server adds by itself with every write.
+fn bare(object: &Value) -> Value {
+    let mut object = object.clone();
+    for field in
+        ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"]
+    {
+        object["metadata"].as_object_mut().map(|metadata| metadata.remove(field));
+    }
+    object.as_object_mut().map(|object| object.remove("status"));
+    object
+}
+
+impl Step for OwnManifests {
+    fn id(&self) -> String {
+        "manifest:own".into()
+    }
+
+    fn check(&self, _: &Context<'_>) -> Result<Status> {
+        let live = Kubectl::admin().get(&list(self.objects()))?;
+        let reviewed = self.reviewed(&live)?;
+        let (mut differences, mut shown) = (Vec::new(), String::new());
+        for document in &self.documents {
+            let title = title(&document.object);
+            let Some(found) = live.iter().find(|live| same(live, &document.object)) else {
+                differences.push(format!("+{title}"));
+                continue;
+            };
+            let would_be = reviewed.iter().find(|(at, _)| same(&at.object, &document.object));
+            let Some((_, would_be)) = would_be else { continue };
+            if let Some(difference) = Difference::between(&bare(found), &bare(would_be)) {
+                differences.push(format!("~{title} ({})", difference.path));
+                if !document.is("Secret") {
+                    shown += &difference.diff;
+                }
+            }
+        }
+        *self.live.borrow_mut() = live;
+        if differences.is_empty() {
+            return Ok(Status::Done);
+        }
+        let what = format!("apply your own manifests: {}", differences.join(", "));
+        Ok(Status::Differs(Change {
+            what,
+            detail: (!shown.is_empty()).then_some(Detail::Diff(shown)),
+        }))
+    }
+
+    fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
+        let objects: Vec<_> = self.objects().cloned().collect();
+        let made = manifest::made(context, crate::NAME, "own", &objects, &self.live.borrow())?;
+        Ok(made.into_iter().collect())
+    }
+
+    fn apply(&self, context: &Context<'_>) -> Result<()> {
+        let (ground, rest): (Vec<_>, Vec<_>) =
+            self.documents.iter().partition(|document| document.is_ground());
+        let put = |documents: &[&Document]| -> Result<()> {
+            let objects = list(documents.iter().map(|document| &document.object));
+            Kubectl::admin().apply(MANAGER, &objects).map_err(|error| {
+                Error::host("manifest-refused", "cannot apply your own manifests")
+                    .because(error)
+                    .hint("see whether the API server runs: `kcp check`")
+            })
+        };
+        if !ground.is_empty() {
+            put(&ground)?;
+            for document in ground.iter().filter(|at| at.is("CustomResourceDefinition")) {
+                served(context, &document.object)?;
+            }
+            // What could not be checked before its definition was there.
+            let live = Kubectl::admin().get(&list(self.objects()))?;
+            self.reviewed(&live)?;
+        }
+        if rest.is_empty() { Ok(()) } else { put(&rest) }
+    }
+}
+
+/// Wait until the API server serves what a new definition defines.
+fn served(context: &Context<'_>, definition: &Value) -> Result<()> {
+    let awaited = Awaited {
+        id: "definition-served".into(),
+        what: title(definition),
+        limit: Duration::from_secs(30),
+        look: format!("kubectl get crd {} -o yaml", definition["metadata"]["name"]),
+    };
+    until(context, &awaited, || {
+        let found = Kubectl::admin().get(&list([definition]))?;
+        let conditions = found.first().and_then(|found| found.pointer("/status/conditions"));
+        let is = json!({ "type": "Established", "status": "True" });
+        let established = conditions
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .any(|at| at["type"] == is["type"] && at["status"] == is["status"]);
+        Ok(if established { Seen::Ready } else { Seen::not_yet("it is not established") })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Document, bare, in_a_place_that_is_there, is_of_new_kind};
+
+    fn document(object: serde_json::Value) -> Document {
+        Document { file: "a.yaml".into(), number: 1, object }
+    }
+
+    #[test]
+    fn what_needs_something_new_is_checked_where_it_can_be() {
+        let namespace = document(json!({ "kind": "Namespace", "metadata": { "name": "new" } }));
+        let definition = document(json!({
+            "kind": "CustomResourceDefinition",
+            "spec": { "group": "example.org", "names": { "kind": "Tree" } },
+        }));
+        let new = [&namespace, &definition];
+        let tree = |version: &str| document(json!({ "apiVersion": version, "kind": "Tree" }));
+        assert!(is_of_new_kind(&tree("example.org/v1"), &new));
+        assert!(!is_of_new_kind(&tree("other.org/v1"), &new));
+        assert!(!is_of_new_kind(&tree("example.org/v1"), &[&namespace]));
+
+        let object = |namespace: &str| json!({ "metadata": { "namespace": namespace } });
+        assert_eq!(in_a_place_that_is_there(&object("new"), &new), object("default"));
+        assert_eq!(in_a_place_that_is_there(&object("old"), &new), object("old"));
+    }
+
+    #[test]
+    fn what_the_server_adds_does_not_count() {
+        let object = json!({
+            "metadata": { "name": "a", "uid": "1", "resourceVersion": "2", "managedFields": [] },
+            "spec": 1, "status": 2,
+        });
+        assert_eq!(bare(&object), json!({ "metadata": { "name": "a" }, "spec": 1 }));
+    }
+}

@@ -1,0 +1,103 @@
+//! What a phase made and wants no more.
+
+use serde_json::Value;
+
+use crate::{
+    Change, Context, Result, Status, Step, Thing,
+    journal::Journal,
+    kubectl::Kubectl,
+    steps::manifest::{list, same, title},
+};
+
+/// No object in the cluster that the phase made and that is not wanted any more.
+///
+/// The journal is the inventory: it knows what the phase made, also after a run was killed. Objects
+/// that others made, or made anew under the same name, stay: the phase must still be one that
+/// applied them (`metadata.managedFields`).
+#[derive(Debug, Clone)]
+pub struct Pruned {
+    phase: &'static str,
+    managers: &'static [&'static str],
+    wanted: Vec<Value>,
+}
+
+impl Pruned {
+    /// Of all that `phase` made, with one of the field managers `managers`, only `wanted`.
+    pub fn to(
+        phase: &'static str,
+        managers: &'static [&'static str],
+        wanted: impl IntoIterator<Item = Value>,
+    ) -> Self {
+        Self { phase, managers, wanted: wanted.into_iter().collect() }
+    }
+
+    /// What is to go, last made first.
+    fn found(&self, context: &Context<'_>) -> Result<Vec<Value>> {
+        let mut gone: Vec<Value> = Vec::new();
+        for made in Journal::open(context.host, self.phase)?.made()?.into_iter().rev() {
+            if !self.wanted.iter().chain(&gone).any(|other| same(other, &made)) {
+                gone.push(made);
+            }
+        }
+        if gone.is_empty() {
+            return Ok(gone);
+        }
+        let live = Kubectl::admin().get_managed(&list(&gone))?;
+        let is_ours = |live: &Value| self.managers.iter().any(|by| applied_by(live, by));
+        gone.retain(|gone| live.iter().any(|live| same(live, gone) && is_ours(live)));
+        Ok(gone)
+    }
+}
+
+/// Whether `manager` applied fields of the object, as the server remembers it.
+fn applied_by(object: &Value, manager: &str) -> bool {
+    let managers = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    managers
+        .into_iter()
+        .flatten()
+        .any(|entry| entry["manager"] == manager && entry["operation"] == "Apply")
+}
+
+impl Step for Pruned {
+    fn id(&self) -> String {
+        "prune".into()
+    }
+
+    fn check(&self, context: &Context<'_>) -> Result<Status> {
+        let found = self.found(context)?;
+        let titles: Vec<_> = found.iter().map(title).collect();
+        Ok(match titles.as_slice() {
+            [] => Status::Done,
+            titles => Status::Differs(Change::new(format!(
+                "delete what is not wanted any more: {}",
+                titles.join(", ")
+            ))),
+        })
+    }
+
+    fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
+        Ok(Vec::new()) // they were ours: reset would delete them
+    }
+
+    fn apply(&self, context: &Context<'_>) -> Result<()> {
+        Kubectl::admin().delete(&list(&self.found(context)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::applied_by;
+
+    #[test]
+    fn only_who_applied_it_owns_it() {
+        let object = json!({ "metadata": { "managedFields": [
+            { "manager": "kapps", "operation": "Apply" },
+            { "manager": "kubectl-edit", "operation": "Update" },
+        ] } });
+        assert!(applied_by(&object, "kapps"));
+        assert!(!applied_by(&object, "kubectl-edit") && !applied_by(&object, "kcni"));
+        assert!(!applied_by(&json!({}), "kapps"));
+    }
+}
