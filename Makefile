@@ -12,6 +12,8 @@ BINDIR     := $(DESTDIR)$(PREFIX)/bin
 SHAREDIR   := $(DESTDIR)$(PREFIX)/share
 CONFIGDIR  := $(DESTDIR)$(SYSCONFDIR)/k8steps
 UNITDIR    := $(DESTDIR)$(PREFIX)/lib/systemd/system
+# `make up` keeps the events of its run here, for scripts/timeline; without it, it only draws a chart.
+EVENTS     ?=
 PIPELINE   := $(MAKE) --no-print-directory -f scripts/pipeline.mk BINDIR=$(PREFIX)/bin
 
 # Where rustup puts cargo, for a shell that has not heard of it yet.
@@ -108,7 +110,9 @@ uninstall: ## Remove what install put there; the configuration stays
 
 .PHONY: up plan status down
 up: ## Make this machine a node: all eight phases, side by side where they may
-	@$(PIPELINE) -j --output-sync=line up
+	@events='$(EVENTS)'; events=$${events:-$$(mktemp)}; : >"$$events"; code=0; \
+	K8STEPS_EVENTS=$$events $(PIPELINE) -j --output-sync=line up || code=$$?; \
+	echo; scripts/chart "$$events"; test -n '$(EVENTS)' || rm -f "$$events"; exit $$code
 
 plan: ## What `make up` would change
 	@$(PIPELINE) plan

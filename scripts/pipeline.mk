@@ -4,8 +4,6 @@
 BINDIR ?= /usr/local/bin
 # Flags for every phase, e.g. KFLAGS='-v --timeout 300'.
 KFLAGS ?=
-# A line `PHASE BEGIN END` (seconds since 1970) is added here for each phase, when set.
-TIMES  ?=
 
 PHASES := kprep kfetch kpki ketcd knode kcp kcni kapps
 
@@ -26,8 +24,7 @@ $(PHASES): run = $@ apply
 dns: run = kprep dns
 
 $(PHASES) dns:
-	@begin=$$(date +%s.%N); $(BINDIR)/$(run) $(KFLAGS) && \
-	  { test -z '$(TIMES)' || echo "$@ $$begin $$(date +%s.%N)" >> '$(TIMES)'; }
+	@$(BINDIR)/$(run) $(KFLAGS)
 
 # plan and check ask one phase after the other, and stop at the first that cannot answer (its input
 # is missing, or it does not work). make itself ends with 2 whenever an answer was not "as wanted".

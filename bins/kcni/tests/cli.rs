@@ -2,6 +2,7 @@
 
 use kspec::state::{Artifacts, Cni, ControlPlaneState, State as _};
 use ktest::Tree;
+use serde_json::Value;
 
 const PLUGINS: [&str; 3] = ["bridge", "host-local", "portmap"];
 
@@ -47,6 +48,40 @@ fn the_state_says_what_flanneld_wrote() {
     assert_eq!((cni.subnet.as_str(), cni.mtu), ("10.233.64.1/24", 1450));
     assert_eq!((cni.plugin.as_str(), cni.version.as_str()), ("flannel", "v0.27.3"));
     tree.run(&["plan"], 0);
+}
+
+#[test]
+fn events_of_several_runs_are_kept_beside_what_people_are_told() {
+    let tree = tree("");
+    tree.write("/events", "");
+    let file = tree.path("/events").display().to_string();
+    let (_, said) = tree.run(&["apply", "--events", &file], 0);
+    assert!(said.contains("changed") && !said.contains('{'), "{said}");
+    let (told, _) = tree.run(&["check", "--json", "--events", &file], 0);
+
+    let kept = tree.read("/events");
+    let events: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!((kinds[0], kinds[kinds.len() - 1]), ("started", "ended"));
+    assert_eq!(kinds.iter().filter(|kind| **kind == "started").count(), 2);
+    let at: Vec<_> = events.iter().map(|event| event["at"].as_f64().unwrap()).collect();
+    assert!(at.is_sorted() && at[0] > 0.0, "{at:?}");
+    let read = events.iter().find(|event| event["event"] == "read").unwrap();
+    assert_eq!(read["made_by"], "kfetch apply");
+    let ended = events.last().unwrap();
+    assert_eq!(ended["code"], 0);
+    assert!(ended["peak_kib"].as_u64().unwrap() > 1000, "{ended}");
+    for line in told.lines() {
+        assert!(kept.contains(line), "{line} is not in the file");
+    }
+
+    let nowhere = tree.path("/no/such/directory").display().to_string();
+    tree.refuses(
+        &["apply", "--events", &nowhere],
+        2,
+        "events-unwritable",
+        "name a file in a directory",
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, CommandFactory, FromArgMatches, Subcommand};
 
-use crate::{Result, error::Exit};
+use crate::{Result, error::Exit, events};
 
 /// Flags that all eight tools share.
 #[derive(Debug, Clone, Args)]
@@ -44,6 +44,15 @@ pub struct Common {
     /// One JSON event a line on standard output
     #[arg(long, global = true, help_heading = "Shared options")]
     pub json: bool,
+    /// Also add every event to the end of FILE, and each program that is run
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "K8STEPS_EVENTS",
+        help_heading = "Shared options"
+    )]
+    pub events: Option<PathBuf>,
     /// Say more; twice, also the programs that are run
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Shared options")]
     pub verbose: u8,
@@ -112,10 +121,13 @@ pub fn main<V: Subcommand + std::fmt::Debug>(
     };
     start_log(cli.common.verbose);
     let json = cli.common.json;
-    let exit = run(cli).unwrap_or_else(|error| {
+    let opened = cli.common.events.as_deref().map_or(Ok(()), |path| events::open(name, path));
+    events::started();
+    let exit = opened.and_then(|()| run(cli)).unwrap_or_else(|error| {
         print_error(name, &error, json);
         error.exit()
     });
+    events::ended(exit.code());
     tracing::debug!(peak_memory = peak_memory(), "done");
     exit.into()
 }
@@ -162,11 +174,12 @@ fn program() -> String {
 #[expect(clippy::print_stderr, reason = "the one place errors are shown")]
 #[expect(clippy::print_stdout, reason = "the one place errors are shown")]
 fn print_error(phase: &str, error: &crate::Error, json: bool) {
+    let event = serde_json::json!({
+        "schema": kspec::SCHEMA, "at": events::now(), "phase": phase, "event": "error",
+        "code": error.code(), "what": error.chain(), "hint": error.next(),
+    });
+    events::keep(&event);
     if json {
-        let event = serde_json::json!({
-            "schema": kspec::SCHEMA, "phase": phase, "event": "error", "code": error.code(),
-            "what": error.chain(), "hint": error.next(),
-        });
         println!("{event}");
     }
     eprintln!("error[{}]: {error}", error.code());

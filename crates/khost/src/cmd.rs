@@ -15,7 +15,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    events,
+};
 
 /// A program to run. Secrets go in by [`Cmd::input`], never as arguments.
 #[derive(Debug)]
@@ -125,9 +128,10 @@ impl Cmd {
         feed: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
         tell: &mut dyn FnMut(&str),
     ) -> Result<Output> {
-        let started = Instant::now();
+        let (started, began) = (Instant::now(), events::now());
         let mut child = self.spawn()?;
         let (output, fed) = self.attend(&mut child, feed, tell)?;
+        events::ran(&self.line(), began, output.code);
         tracing::debug!(code = output.code, took = ?started.elapsed(), "{}", self.line());
         if started.elapsed() >= self.limit && output.code == 128 + Signal::SIGKILL as i32 {
             let limit = self.limit.as_secs();

@@ -3,6 +3,7 @@
 use crate::{
     Change, Context, Error, Host, Kind, Result, Status, StepList,
     error::Exit,
+    events,
     journal::Journal,
     lock::Lock,
     original::Restored,
@@ -178,6 +179,7 @@ fn applicable<'a>(
     context: &'a Context<'_>,
 ) -> impl Iterator<Item = &'a dyn crate::Step> {
     steps.0.iter().map(AsRef::as_ref).filter(|step| {
+        events::enter(&step.id());
         let here = context.host.is_live() || !step.needs_machine();
         if !here {
             let id = step.id();

@@ -13,6 +13,7 @@
 //! | [`engine`] | walk a list of steps |
 //! | [`engines`] | know whose programs run containers |
 //! | [`error`] | fail |
+//! | `events` | keep what happened, for those who look at it afterwards |
 //! | [`fs`] | read, replace and remove files |
 //! | [`http`] | ask an HTTPS health endpoint |
 //! | [`journal`] | remember how things were, and put them back |
@@ -36,6 +37,7 @@ pub mod docker_config;
 pub mod engine;
 pub mod engines;
 pub mod error;
+mod events;
 pub mod fs;
 mod host;
 pub mod http;

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
-use crate::{Change, Detail};
+use crate::{Change, Detail, events};
 
 /// Where a tool's words go.
 #[derive(Debug)]
@@ -60,6 +60,8 @@ pub enum Event {
 #[derive(Serialize)]
 struct Line<'a> {
     schema: u32,
+    /// Seconds of the monotonic clock.
+    at: f64,
     phase: &'static str,
     event: Event,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -98,8 +100,8 @@ impl Report {
 
     /// Something happened to a step.
     pub fn step(&self, event: Event, step: &str, change: &Change) {
+        self.emit(event, step, change);
         if self.json {
-            self.emit(event, step, change);
             return;
         }
         match event {
@@ -112,9 +114,8 @@ impl Report {
 
     /// How it all ended.
     pub fn summary(&self, text: &str) {
-        if self.json {
-            self.emit(Event::Summary, "", &Change::new(text));
-        } else {
+        self.emit(Event::Summary, "", &Change::new(text));
+        if !self.json {
             self.say(text);
         }
     }
@@ -135,6 +136,7 @@ impl Report {
         let _ = out.flush();
     }
 
+    /// For programs: those that read standard output, and those that read the file of events.
     fn emit(&self, event: Event, step: &str, change: &Change) {
         let (diff, before, after) = match &change.detail {
             None => (None, None, None),
@@ -144,8 +146,12 @@ impl Report {
             }
         };
         let (phase, what) = (self.phase, change.what.as_str());
-        let line = Line { schema: kspec::SCHEMA, phase, event, step, what, diff, before, after };
-        self.data(&(serde_json::to_string(&line).unwrap_or_default() + "\n"));
+        let (schema, at) = (kspec::SCHEMA, events::now());
+        let line = Line { schema, at, phase, event, step, what, diff, before, after };
+        events::keep(&line);
+        if self.json {
+            self.data(&(serde_json::to_string(&line).unwrap_or_default() + "\n"));
+        }
     }
 
     /// A difference, as data.

@@ -14,7 +14,7 @@ use crate::{
     app::{Common, Verb},
     engine,
     error::Exit,
-    fs,
+    events, fs,
     report::{Event, Loudness, Report},
     steps::file::File,
 };
@@ -221,6 +221,7 @@ impl Tool {
     /// What another phase left.
     pub fn state<T: State>(&self) -> Result<T> {
         let path = self.host.path(T::PATH);
+        events::read(T::PATH, T::MADE_BY);
         let text = fs::read_text(&path)?.ok_or_else(|| missing(&path, T::MADE_BY))?;
         let damaged = |cause: String| {
             Error::input("input-invalid", format!("`{}` is not valid", path.display()))

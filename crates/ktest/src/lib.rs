@@ -102,6 +102,7 @@ impl Tree {
         command
             .current_dir(self.dir.path())
             .env_remove("K8STEPS_CONFIG")
+            .env_remove("K8STEPS_EVENTS")
             .env_remove("K8STEPS_NODE");
         command.env("NO_COLOR", "1").env("HOME", self.dir.path());
         if is_root() {

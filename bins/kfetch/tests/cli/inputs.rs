@@ -255,6 +255,11 @@ fn help() {
           --json
               One JSON event a line on standard output
 
+          --events <FILE>
+              Also add every event to the end of FILE, and each program that is run
+              
+              [env: K8STEPS_EVENTS=]
+
       -v, --verbose...
               Say more; twice, also the programs that are run
 
