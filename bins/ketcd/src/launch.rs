@@ -13,13 +13,9 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    /// The unit `name`, which reads the files `reads` at its start.
-    pub(crate) fn new<'a>(
-        name: &str,
-        reads: impl IntoIterator<Item = &'a str>,
-        probe: Probe,
-    ) -> Self {
-        Self { unit: Unit::new(name).reads(reads), probe }
+    /// `unit`, whose health `probe` asks for.
+    pub(crate) fn new(unit: Unit, probe: Probe) -> Self {
+        Self { unit, probe }
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Reads  `cluster.toml`, `facts.json`, `artifacts.json`, `pki.json`
 //! Writes `etcd.json`, `/etc/etcd.env`, `/etc/systemd/system/etcd.service`, `/var/lib/etcd`,
-//!        `/usr/local/bin/{etcd,etcdctl,etcdutl,etcdctl.sh}`
+//!        `/usr/local/bin/{etcd,etcdctl,etcdutl,etcdctl.sh}`, `/var/backups/etcd`,
+//!        `/etc/systemd/system/ketcd-backup.{service,timer}`
 
+mod backup;
 mod env;
 mod etcdctl;
 mod health;
@@ -14,15 +16,19 @@ mod leave;
 mod living;
 mod members;
 mod promote;
+mod safeguard;
 mod service;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use khost::{
     Owner, Result, StepList, Tool,
     app::Cli,
     error::Exit,
-    steps::{deferred::Deferred, directory::Directory, file::File, program::Program, wait::Wait},
+    steps::{
+        deferred::Deferred, directory::Directory, file::File, program::Program, unit::Unit,
+        wait::Wait,
+    },
 };
 use kspec::{
     SCHEMA,
@@ -31,12 +37,14 @@ use kspec::{
 };
 
 use crate::{
+    backup::Timer,
     health::Probe,
     inputs::Inputs,
     join::{Join, Place},
     launch::Launch,
     living::Living,
     members::Members,
+    safeguard::Safeguard,
 };
 
 const ABOUT: &str = "Run the etcd member of this node
@@ -44,11 +52,13 @@ const ABOUT: &str = "Run the etcd member of this node
 Installs etcd, etcdctl and etcdutl, keeps /etc/etcd.env and etcd.service, and waits until the \
 member is healthy; when it is not, says why. etcd runs as the user etcd, its data is in \
 /var/lib/etcd. It is restarted only when its program, its settings or its CA changed since its \
-last start. A node without the role etcd only learns where the members are.
+last start, and a snapshot is saved before. A node without the role etcd only learns where the \
+members are.
 
   ketcd plan           what would change
   ketcd check          is it still so, and is the member healthy?
   ketcd member list    who is in the cluster
+  ketcd backup         save what it holds, now
   etcdctl.sh ...       anything else, with the right certificates";
 
 /// What ketcd can do.
@@ -59,6 +69,24 @@ enum Verb {
     /// Ask who is in the etcd cluster
     #[command(subcommand)]
     Member(MemberVerb),
+    /// Save a snapshot of what etcd holds, and print its path
+    ///
+    /// It is found whole before it gets its name, which tells time and revision. In [etcd.backup]
+    /// dir only the newest are kept, as many as [etcd.backup] keep says.
+    Backup {
+        /// Save it there instead, where nothing is ever removed
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
+    /// List the snapshots there are, the oldest first
+    Backups {
+        /// List those in DIR instead of [etcd.backup] dir
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+        /// Read each through: is it what etcd wrote, and what is in it?
+        #[arg(long)]
+        verify: bool,
+    },
 }
 
 /// What can be done about members.
@@ -79,6 +107,8 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
         Verb::Phase(khost::app::Verb::Reset { yes }) => tool.reset(*yes, || leave::farewell(&tool)),
         Verb::Phase(verb) => tool.run::<Verb>(verb, ABOUT, steps),
         Verb::Member(MemberVerb::List) => etcdctl::list_members(&tool),
+        Verb::Backup { to } => backup::run(&tool, to.as_deref()),
+        Verb::Backups { from, verify } => backup::list(&tool, from.as_deref(), *verify),
     }
 }
 
@@ -122,9 +152,12 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.add(File::new(service::PATH).text(service::render(inputs.facts.limits.nofile)));
     // etcd reads its own certificate again by itself, and the CA only at its start.
     let reads = [env::PATH, &format!("{BIN_DIR}/etcd"), &inputs.ca];
-    steps.add(Launch::new(service::NAME, reads, probe.clone()));
+    let unit = Unit::new(service::NAME).reads(reads);
+    steps.add(Safeguard::new(&unit, &probe, &cluster.etcd.backup));
+    steps.add(Launch::new(unit, probe.clone()));
     steps.add(Wait::new(Probe::awaited(), move |context| probe.ask(context.host)));
     steps.add(promote::voting(&place));
+    Timer::new(tool, &cluster.etcd.backup)?.add_to(&mut steps);
     let all = Living::new(&inputs.ca, &inputs.admin, members.endpoints());
     let state =
         EtcdState { version: Some(inputs.version.to_string()), member: Some(name), ..state };

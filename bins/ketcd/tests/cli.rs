@@ -218,6 +218,78 @@ fn members_are_asked_of_a_machine_only() {
     assert!(said.contains("error[needs-machine]") && said.contains("hint: leave out"), "{said}");
 }
 
+/// The tree's `cluster.toml` with `[etcd.backup]` as in `backup`.
+fn with_backup(backup: &str) -> Tree {
+    tree(&format!("[etcd.backup]\n{backup}"))
+}
+
+#[test]
+fn snapshots_are_listed_and_asked_for_on_a_machine_only() {
+    let tree = with_backup("dir = \"/srv/etcd\"");
+    let (listed, said) = tree.run(&["backups"], 0);
+    assert_eq!(listed, "");
+    assert!(said.contains("there is none in ") && said.contains("/srv/etcd"), "{said}");
+    tree.write("/srv/etcd/etcd-20261125T060708Z-r1234.db", "no real one");
+    tree.write("/srv/etcd/etcd-20261124T060708Z-r98.db", "no real one");
+    tree.write("/srv/etcd/notes", "not ours");
+    let (listed, _) = tree.run(&["backups"], 0);
+    let rows: Vec<Vec<_>> = listed.lines().map(|row| row.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["TAKEN", "REVISION", "SIZE", "FILE"]);
+    assert_eq!(rows[1][..4], ["2026-11-24T06:07:08Z", "98", "1", "KiB"]);
+    assert!(rows[2][4].ends_with("/srv/etcd/etcd-20261125T060708Z-r1234.db"), "{listed}");
+    assert_eq!(rows.len(), 3);
+
+    let (listed, _) = tree.run(&["backups", "--json"], 0);
+    let line: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!((&line["event"], &line["revision"]), (&"snapshot".into(), &98.into()));
+    assert_eq!((&line["size"], line.get("hash")), (&11.into(), None));
+
+    let (listed, said) = tree.run(&["backups", "--verify"], 1);
+    assert!(said.contains("error[snapshot-damaged]: 2 of 2 snapshots are not whole"), "{said}");
+    assert!(listed.contains("damaged: ") && listed.contains("11 bytes are not the length"));
+
+    tree.refuses(&["backup"], 2, "needs-machine", "leave out `--root`");
+    tree.refuses(&["backup", "--to", "/tmp"], 2, "needs-machine", "leave out `--root`");
+}
+
+#[test]
+fn a_schedule_has_a_timer_and_none_has_none() {
+    let tree = with_backup("schedule = \"*-*-* 00/6:00:00\"");
+    tree.run(&["apply"], 0);
+    insta::assert_snapshot!(tree.read("/etc/systemd/system/ketcd-backup.timer"), @r"
+    [Unit]
+    Description=Snapshots of what etcd holds, by etcd.backup.schedule
+    Documentation=man:ketcd(8)
+
+    [Timer]
+    OnCalendar=*-*-* 00/6:00:00
+    Persistent=true
+
+    [Install]
+    WantedBy=timers.target
+    ");
+    insta::assert_snapshot!(tree.read("/etc/systemd/system/ketcd-backup.service"), @r"
+    [Unit]
+    Description=Snapshot of what etcd holds
+    Documentation=man:ketcd(8)
+    After=etcd.service
+
+    [Service]
+    Type=oneshot
+    ExecStart=/usr/local/bin/ketcd backup
+    ");
+    let config = tree.read("/etc/k8steps/cluster.toml");
+    tree.write("/etc/k8steps/cluster.toml", &config.replace("*-*-* 00/6:00:00", ""));
+    let (planned, _) = tree.run(&["plan"], 3);
+    assert_eq!(
+        planned,
+        "~ remove /etc/systemd/system/ketcd-backup.timer\n\
+         ~ remove /etc/systemd/system/ketcd-backup.service\n"
+    );
+    tree.run(&["apply"], 0);
+    tree.run(&["plan"], 0);
+}
+
 #[test]
 fn help() {
     let help = Tree::new(KETCD).help();
@@ -228,23 +300,26 @@ fn help() {
     Installs etcd, etcdctl and etcdutl, keeps /etc/etcd.env and etcd.service, and
     waits until the member is healthy; when it is not, says why. etcd runs as the
     user etcd, its data is in /var/lib/etcd. It is restarted only when its program,
-    its settings or its CA changed since its last start. A node without the role
-    etcd only learns where the members are.
+    its settings or its CA changed since its last start, and a snapshot is saved
+    before. A node without the role etcd only learns where the members are.
 
       ketcd plan           what would change
       ketcd check          is it still so, and is the member healthy?
       ketcd member list    who is in the cluster
+      ketcd backup         save what it holds, now
       etcdctl.sh ...       anything else, with the right certificates
 
     Usage: ketcd [OPTIONS] <COMMAND>
 
     Commands:
-      plan    Show what apply would change; exits 3 when there is something
-      apply   Make it so; a second run changes nothing
-      check   Is it still so, and does it work? Exits 3 when it drifted, 1 when it
-              does not work
-      reset   Put back exactly what apply changed
-      member  Ask who is in the etcd cluster
-      help    Print this message or the help of the given subcommand(s)
+      plan     Show what apply would change; exits 3 when there is something
+      apply    Make it so; a second run changes nothing
+      check    Is it still so, and does it work? Exits 3 when it drifted, 1 when it
+               does not work
+      reset    Put back exactly what apply changed
+      member   Ask who is in the etcd cluster
+      backup   Save a snapshot of what etcd holds, and print its path
+      backups  List the snapshots there are, the oldest first
+      help     Print this message or the help of the given subcommand(s)
     ");
 }

@@ -3,6 +3,8 @@
 //! Paths here are real ones, from [`crate::Host::path`]. Whatever changes a directory is durable
 //! on return: file and directory are synced, so power loss cannot undo it.
 
+mod foreign;
+
 use std::{
     fs::{self, File, Metadata, Permissions},
     io::{self, Read, Write as _},
@@ -10,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use foreign::{adopt, available, exchange, publish};
 use kspec::Sha256;
 use sha2::Digest as _;
 

@@ -27,6 +27,11 @@ impl Sha256 {
         Self(bytes)
     }
 
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// 64 lower-case hex digits, without a prefix.
     pub fn hex(&self) -> String {
         use fmt::Write as _;

@@ -36,6 +36,12 @@ impl Unit {
         self
     }
 
+    /// Why the running unit is about to be restarted, if it is: for what must be done before.
+    pub fn restart_due(&self, context: &Context<'_>) -> Result<Option<String>> {
+        let unit = systemd::show(&self.name)?;
+        if unit.active { self.stamp.stale(context, &self.id()) } else { Ok(None) }
+    }
+
     /// Enable it, but leave its start to something else; restart it only if it runs already.
     #[must_use]
     pub fn started_elsewhere(mut self) -> Self {
