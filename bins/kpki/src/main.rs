@@ -5,9 +5,12 @@
 
 mod authority;
 mod export;
+mod holder;
 mod import;
 mod inspect;
+mod inventory;
 mod issue;
+mod kubeconfig;
 mod leaf;
 mod names;
 mod pair;
@@ -56,7 +59,7 @@ Then, on any of them,
 enum Verb {
     #[command(flatten)]
     Phase(khost::app::Verb),
-    /// List this node's certificates: subject, issuer, end, names
+    /// List every certificate of this node; exits 3 when one is not good
     Status,
     /// Issue another node's certificates, for `import` there
     Export(export::Request),
@@ -75,15 +78,7 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
         Verb::Phase(verb) => tool.run::<Verb>(verb, ABOUT, steps),
         Verb::Export(request) => export::run(&tool, request),
         Verb::Import(request) => import::run(&tool, request),
-        Verb::Status => {
-            if let Some((authority, leaves)) = certificates(&tool)? {
-                let pairs: Vec<_> = std::iter::once(authority.pair)
-                    .chain(leaves.into_iter().map(|leaf| leaf.pair))
-                    .collect();
-                status::print(&tool, &pairs, OffsetDateTime::now_utc())?;
-            }
-            Ok(Exit::Done)
-        }
+        Verb::Status => status::print(&tool),
     }
 }
 

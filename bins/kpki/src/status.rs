@@ -1,27 +1,31 @@
-//! `kpki status`: the certificates of this node, for people and for programs.
+//! `kpki status`: every certificate of this node, for people and for programs.
 
-use khost::{Result, Tool};
+use khost::{Result, Tool, error::Exit};
 use kspec::SCHEMA;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::{
+    authority::Rules,
     inspect::{Seen, rfc3339},
-    pair::{Found, Pair},
+    inventory::{self, Item, State},
 };
 
 /// One certificate, as a line of `status --json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct Line<'a> {
+struct Line {
     schema: u32,
-    phase: &'a str,
-    event: &'a str,
-    cert: String,
+    phase: &'static str,
+    event: &'static str,
+    name: &'static str,
+    file: String,
+    state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
+    renewed_by: &'static str,
     #[serde(flatten)]
-    found: Option<Facts>,
+    facts: Option<Facts>,
 }
 
 #[derive(Debug, Serialize)]
@@ -34,27 +38,59 @@ struct Facts {
     days_left: i64,
 }
 
-/// Print what is at each of `pairs`: a table, or with `--json` a line each.
-pub(crate) fn print(tool: &Tool, pairs: &[Pair], now: OffsetDateTime) -> Result<()> {
-    let mut found = Vec::new();
-    for pair in pairs {
-        found.push((pair.cert.display().to_string(), pair.certificate(&tool.host)?));
-    }
-    let text = if tool.report.is_json() { lines(found, now) } else { table(&found, now) };
-    tool.report.data(&text);
-    Ok(())
+/// A certificate and how it is.
+#[derive(Debug)]
+struct Row {
+    item: Item,
+    seen: Option<Seen>,
+    state: State,
 }
 
-fn lines(found: Vec<(String, Found<Seen>)>, now: OffsetDateTime) -> String {
+/// Print all of them, those first that need something done: a table, or with `--json` a line
+/// each. 3 when one is not good.
+pub(crate) fn print(tool: &Tool) -> Result<Exit> {
+    let cluster = tool.cluster()?;
+    let node = tool.node(&cluster)?;
+    let rules = Rules::new(&cluster, OffsetDateTime::now_utc())?;
+    let mut rows = Vec::new();
+    for item in inventory::items(&tool.host, &cluster, node)? {
+        let held = item.read(&tool.host)?;
+        let state = item.state(&tool.host, &held, rules.now, rules.renew_before_days)?;
+        rows.push(Row { item, seen: held.cert.and_then(Result::ok), state });
+    }
+    rows.sort_by_key(Row::urgency);
+    let good = rows.iter().all(|row| row.state == State::Good);
+    let text = if tool.report.is_json() { lines(rows, rules.now) } else { table(&rows, rules.now) };
+    tool.report.data(&text);
+    Ok(if good { Exit::Done } else { Exit::Differs })
+}
+
+impl Row {
+    /// What cannot be used comes first, then what ends first, then the name.
+    fn urgency(&self) -> (bool, Option<OffsetDateTime>, &'static str) {
+        let usable = !matches!(self.state, State::Damaged(_) | State::Missing);
+        (usable, self.seen.as_ref().map(|seen| seen.term.until), self.item.name)
+    }
+
+    fn file(&self) -> String {
+        self.item.holder.path().display().to_string()
+    }
+}
+
+fn lines(rows: Vec<Row>, now: OffsetDateTime) -> String {
     let mut text = String::new();
-    for (cert, found) in found {
-        let (problem, found) = match found {
-            None => (Some("it does not exist".into()), None),
-            Some(Err(why)) => (Some(why), None),
-            Some(Ok(seen)) => (None, Some(facts(&seen, now))),
+    for row in rows {
+        let line = Line {
+            schema: SCHEMA,
+            phase: "kpki",
+            event: "certificate",
+            name: row.item.name,
+            file: row.file(),
+            state: row.state.word(),
+            problem: row.state.reason().map(str::to_owned),
+            renewed_by: row.item.keeper.word(),
+            facts: row.seen.map(|seen| facts(&seen, now)),
         };
-        let (schema, phase, event) = (SCHEMA, "kpki", "certificate");
-        let line = Line { schema, phase, event, cert, problem, found };
         text += &serde_json::to_string(&line).unwrap_or_default();
         text.push('\n');
     }
@@ -71,41 +107,38 @@ fn facts(seen: &Seen, now: OffsetDateTime) -> Facts {
     }
 }
 
+const COLUMNS: [&str; 9] =
+    ["NAME", "STATE", "DAYS LEFT", "NOT AFTER", "RENEWED BY", "SUBJECT", "ISSUER", "FILE", "NAMES"];
+
 /// Columns as wide as their widest cell; the names, which can be many, come last.
-fn table(found: &[(String, Found<Seen>)], now: OffsetDateTime) -> String {
-    let mut rows = vec![
-        ["CERTIFICATE", "SUBJECT", "ISSUER", "NOT AFTER", "DAYS LEFT", "NAMES"].map(String::from),
-    ];
-    for (cert, found) in found {
-        let cert = cert.clone();
-        rows.push(match found {
-            None => [
-                cert,
-                "(does not exist)".into(),
-                String::new(),
-                String::new(),
-                String::new(),
-                String::new(),
-            ],
-            Some(Err(why)) => [
-                cert,
-                format!("({why})"),
-                String::new(),
-                String::new(),
-                String::new(),
-                String::new(),
-            ],
-            Some(Ok(seen)) => {
-                let facts = facts(seen, now);
-                let (days, names) = (facts.days_left.to_string(), facts.names.join(","));
-                [cert, facts.subject, facts.issuer, facts.not_after, days, names]
-            }
-        });
+fn table(rows: &[Row], now: OffsetDateTime) -> String {
+    let mut cells = vec![COLUMNS.map(String::from)];
+    for row in rows {
+        let facts = row.seen.as_ref().map(|seen| facts(seen, now));
+        let subject = facts.as_ref().map(|facts| facts.subject.clone()).unwrap_or_default();
+        // How long it lasts is told by its columns; what else is wrong needs words.
+        let subject = match &row.state {
+            State::Damaged(why) => format!("{subject} ({why})").trim_start().to_owned(),
+            State::Missing => "(it does not exist)".into(),
+            _ => subject,
+        };
+        let fact = |get: fn(&Facts) -> String| facts.as_ref().map(get).unwrap_or_default();
+        cells.push([
+            row.item.name.into(),
+            row.state.word().into(),
+            fact(|facts| facts.days_left.to_string()),
+            fact(|facts| facts.not_after.clone()),
+            row.item.keeper.word().into(),
+            subject,
+            fact(|facts| facts.issuer.clone()),
+            row.file(),
+            fact(|facts| facts.names.join(",")),
+        ]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
-    let widths: Vec<_> = (0..6).map(width).collect();
+    let width = |column: usize| cells.iter().map(|row| row[column].len()).max().unwrap_or_default();
+    let widths: Vec<_> = (0..COLUMNS.len()).map(width).collect();
     let mut text = String::new();
-    for row in &rows {
+    for row in &cells {
         let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
         text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');
