@@ -17,6 +17,9 @@ pub(crate) const PATH: &str = "/etc/kubernetes/kubelet-config.yaml";
 pub(crate) fn render(inputs: &Inputs) -> Result<String> {
     let mut config = generated(inputs);
     adapt(&mut config, inputs);
+    if !inputs.cluster.kubernetes.feature_gates.is_empty() {
+        config["featureGates"] = json!(inputs.cluster.kubernetes.feature_gates);
+    }
     merge(&mut config, &inputs.cluster.kubelet.extra);
     kspec::to_yaml(&config).map_err(|error| {
         Error::host("render-failed", format!("cannot write `{PATH}` as YAML")).because(error)
@@ -186,7 +189,9 @@ mod tests {
         let mut inputs = inputs(machine());
         let extra = json!({ "authentication": { "anonymous": { "enabled": true } }, "maxPods": 9 });
         inputs.cluster.kubelet.extra = serde_json::from_value(extra).unwrap();
+        inputs.cluster.kubernetes.feature_gates = [("NodeSwap".to_owned(), true)].into();
         let text = super::render(&inputs).unwrap();
+        assert!(text.ends_with("featureGates:\n  NodeSwap: true\n"), "{text}");
         assert!(text.contains("maxPods: 9\n"), "{text}");
         assert!(text.contains("anonymous:\n    enabled: true\n  webhook:\n"), "{text}");
     }

@@ -15,6 +15,8 @@ pub const BIN_DIR: &str = "/usr/local/bin";
 pub const KUBE_DIR: &str = "/etc/kubernetes";
 /// kubeadm's certificates (`kube_cert_dir`).
 pub const KUBE_CERT_DIR: &str = "/etc/kubernetes/ssl";
+/// What the API server goes by for its audit log (`audit_policy_file`).
+pub const AUDIT_DIR: &str = "/etc/kubernetes/audit-policy";
 /// Static pods.
 pub const MANIFEST_DIR: &str = "/etc/kubernetes/manifests";
 /// The administrator's kubeconfig.

@@ -123,39 +123,6 @@ pub enum KubeProxyMode {
     Nftables,
 }
 
-/// `[control-plane]`: extra command line arguments of the static pods, as kubeadm's `extraArgs`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct ControlPlane {
-    /// Name or address the API server is reached at by all nodes; without it, the first
-    /// control plane's address
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
-    /// Further names and addresses for the API server's certificate
-    pub extra_sans: Vec<String>,
-    /// Further kube-apiserver arguments, without the leading dashes
-    pub api_server_args: BTreeMap<String, String>,
-    /// Further kube-controller-manager arguments
-    pub controller_manager_args: BTreeMap<String, String>,
-    /// Further kube-scheduler arguments
-    pub scheduler_args: BTreeMap<String, String>,
-}
-
-impl ControlPlane {
-    /// `HOST` of an endpoint `HOST:PORT`, without the brackets of an IPv6 address.
-    pub fn endpoint_host(&self) -> Option<&str> {
-        let given = self.endpoint.as_deref()?;
-        if given.parse::<std::net::IpAddr>().is_ok() {
-            return Some(given);
-        }
-        let host = match given.rsplit_once(':') {
-            Some((host, port)) if port.parse::<u16>().is_ok() => host,
-            _ => given,
-        };
-        Some(host.trim_start_matches('[').trim_end_matches(']'))
-    }
-}
-
 /// `[kubeadm]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -164,6 +131,14 @@ pub struct Kubeadm {
     pub ignore_preflight_errors: Vec<String>,
     /// Seconds kubeadm init may take
     pub init_timeout_seconds: u64,
+    /// How often kubeadm init is run before apply gives up
+    pub init_attempts: u32,
+    /// Kind of the keys kubeadm makes: RSA-2048, RSA-3072, RSA-4096 or ECDSA-P256
+    pub key_algorithm: String,
+    /// Hours a certificate of kubeadm's is valid
+    pub certificate_validity_hours: u32,
+    /// Hours an authority of kubeadm's is valid
+    pub ca_validity_hours: u32,
 }
 
 /// `[addons]`.
@@ -267,7 +242,14 @@ impl Default for KubeProxy {
 
 impl Default for Kubeadm {
     fn default() -> Self {
-        Self { ignore_preflight_errors: Vec::new(), init_timeout_seconds: 300 }
+        Self {
+            ignore_preflight_errors: Vec::new(),
+            init_timeout_seconds: 300,
+            init_attempts: 3,
+            key_algorithm: "RSA-2048".into(),
+            certificate_validity_hours: 8760,
+            ca_validity_hours: 87600,
+        }
     }
 }
 

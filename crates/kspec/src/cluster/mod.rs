@@ -6,6 +6,7 @@
 
 mod components;
 mod containerd;
+mod control_plane;
 mod download;
 mod extra;
 mod host;
@@ -18,10 +19,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use components::{
-    Addon, AddonProgram, Addons, CgroupDriver, ControlPlane, Etcd, EtcdBackup, KeyAlgorithm,
-    KubeProxy, KubeProxyMode, Kubeadm, Kubelet, Pki,
+    Addon, AddonProgram, Addons, CgroupDriver, Etcd, EtcdBackup, KeyAlgorithm, KubeProxy,
+    KubeProxyMode, Kubeadm, Kubelet, Pki,
 };
 pub use containerd::{Containerd, Registry, RegistryHost};
+pub use control_plane::{Audit, CipherProvider, ControlPlane, Encryption, Volume};
 pub use download::{ArtifactMirrors, Download};
 pub use extra::{Extra, merge};
 pub use host::{Host, Proxy, Resolver, Selinux, Swap};
@@ -76,6 +78,8 @@ pub struct Kubernetes {
     pub cluster_name: String,
     /// DNS domain of services and pods
     pub dns_domain: String,
+    /// Feature gates of all components: their names, and true or false
+    pub feature_gates: BTreeMap<String, bool>,
 }
 
 /// Addresses inside the cluster.
@@ -258,6 +262,7 @@ impl Default for Kubernetes {
             version: semver::Version::new(1, 33, 3),
             cluster_name: "cluster.local".into(),
             dns_domain: "cluster.local".into(),
+            feature_gates: BTreeMap::new(),
         }
     }
 }

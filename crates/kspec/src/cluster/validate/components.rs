@@ -1,12 +1,8 @@
 //! The sections of single components: what they would refuse themselves, but later.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
-use super::{
-    super::Cluster,
-    Found,
-    syntax::{is_dns_name, is_quantity, is_san},
-};
+use super::{super::Cluster, Found, syntax::is_quantity};
 use crate::paths::ETCD_DATA_DIR;
 
 /// etcd's `maxElectionMs` (`embed/config.go`).
@@ -16,7 +12,6 @@ const RESERVABLE: [&str; 4] = ["cpu", "memory", "ephemeral-storage", "pid"];
 
 pub(super) fn check(cluster: &Cluster, found: &mut Found) {
     check_etcd(cluster, found);
-    check_control_plane(cluster, found);
     check_kubelet(cluster, found);
     check_sources(cluster, found);
 }
@@ -57,29 +52,6 @@ fn check_etcd(cluster: &Cluster, found: &mut Found) {
             "etcd.backup.schedule",
             "a unit file has one line for it",
             "write a calendar event, such as \"daily\" or \"*-*-* 00/6:00:00\"",
-        );
-    }
-}
-
-fn check_control_plane(cluster: &Cluster, found: &mut Found) {
-    for name in cluster.control_plane.extra_sans.iter().filter(|name| !is_san(name)) {
-        found.add(
-            "san-invalid",
-            "control-plane.extra-sans",
-            format!("`{name}` cannot stand in a certificate"),
-            "write a DNS name or an address",
-        );
-    }
-    if let (Some(host), Some(given)) =
-        (cluster.control_plane.endpoint_host(), &cluster.control_plane.endpoint)
-        && host.parse::<IpAddr>().is_err()
-        && !is_dns_name(host)
-    {
-        found.add(
-            "endpoint-invalid",
-            "control-plane.endpoint",
-            format!("`{given}` is not where an API server can be reached"),
-            "write HOST or HOST:PORT, without https://",
         );
     }
 }

@@ -3,6 +3,7 @@
 
 mod addons;
 mod components;
+mod control_plane;
 mod host;
 mod networks;
 mod nodes;
@@ -62,6 +63,7 @@ impl Cluster {
         networks::check(self, &mut found);
         components::check(self, &mut found);
         addons::check(self, &mut found);
+        control_plane::check(self, &mut found);
         nodes::check(self, &mut found);
         nodes::check_roles(self, &mut found);
         found.0

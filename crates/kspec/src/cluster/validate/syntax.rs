@@ -97,6 +97,24 @@ pub(super) fn is_image(image: &str) -> bool {
         && (tag.is_some() || digest.is_some())
 }
 
+/// A duration as Go's `time.ParseDuration` reads it, longer than none: `1h30m`, `40s`.
+pub(super) fn is_duration(text: &str) -> bool {
+    let mut rest = text;
+    let mut any = false;
+    while !rest.is_empty() {
+        let end = rest.find(|at: char| !at.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, unit) = rest.split_at(end);
+        let Some(unit) = ["ms", "h", "m", "s"].into_iter().find(|known| unit.starts_with(known))
+        else {
+            return false;
+        };
+        let Ok(number) = number.parse::<u32>() else { return false };
+        any |= number > 0;
+        rest = &rest[end + unit.len()..];
+    }
+    any
+}
+
 /// An amount of a resource (Kubernetes API, `resource.Quantity`), not below zero.
 pub(super) fn is_quantity(amount: &str) -> bool {
     let end = amount.find(|at: char| !at.is_ascii_digit() && at != '.').unwrap_or(amount.len());

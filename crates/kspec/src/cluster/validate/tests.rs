@@ -160,8 +160,6 @@ fn components() {
         ("path-not-absolute", |c| c.etcd.backup.dir = "backups".into()),
         ("backup-dir-invalid", |c| c.etcd.backup.dir = "/var/lib/etcd/backups".into()),
         ("backup-schedule-invalid", |c| c.etcd.backup.schedule = "daily\nx".into()),
-        ("san-invalid", |c| c.control_plane.extra_sans = vec!["https://api".into()]),
-        ("endpoint-invalid", |c| c.control_plane.endpoint = Some("https://api:6443".into())),
         ("reserved-invalid", |c| {
             c.kubelet.kube_reserved.insert("gpu".into(), "1".into());
         }),
@@ -191,6 +189,50 @@ fn components() {
     let cluster = Cluster::parse(&format!("schema = 1\n{sections}")).unwrap();
     let found: Vec<_> = cluster.problems().iter().map(|problem| problem.code).collect();
     assert_eq!(found, ["artifact-twice", "registry-twice", "path-not-absolute"]);
+}
+
+#[test]
+fn the_control_plane() {
+    each_makes(&[
+        ("san-invalid", |c| c.control_plane.extra_sans = vec!["https://api".into()]),
+        ("endpoint-invalid", |c| c.control_plane.endpoint = Some("https://api:6443".into())),
+        ("argument-invalid", |c| {
+            c.control_plane.api_server_args.insert("--v".into(), "4".into());
+        }),
+        ("argument-invalid", |c| {
+            c.control_plane.scheduler_args.insert("v=4".into(), String::new());
+        }),
+        ("duration-invalid", |c| c.control_plane.event_ttl = "1 h".into()),
+        ("duration-invalid", |c| c.control_plane.request_timeout = "60".into()),
+        ("duration-invalid", |c| c.control_plane.node_monitor_grace_period = "0s".into()),
+        ("name-invalid", |c| c.control_plane.admission_plugins = vec!["A,B".into()]),
+        ("name-invalid", |c| c.control_plane.tls_cipher_suites = vec!["--x".into()]),
+        ("name-invalid", |c| {
+            c.kubernetes.feature_gates.insert("A=true".into(), true);
+        }),
+        ("admission-plugin-contradiction", |c| {
+            c.control_plane.admission_plugins = vec!["A".into()];
+            c.control_plane.disabled_admission_plugins = vec!["A".into()];
+        }),
+        ("tls-version-invalid", |c| c.control_plane.tls_min_version = "1.3".into()),
+        ("path-not-absolute", |c| c.control_plane.audit.policy_file = Some("p.yaml".into())),
+        ("path-not-absolute", |c| c.control_plane.audit.log_dir = "log".into()),
+        ("volume-invalid", |c| {
+            c.control_plane.api_server_volumes = vec![crate::cluster::Volume {
+                name: "oidc".into(),
+                host_path: "oidc".into(),
+                mount_path: "/oidc".into(),
+                writable: false,
+            }];
+        }),
+        ("encryption-resources-invalid", |c| c.control_plane.encryption.resources.clear()),
+        ("encryption-resources-invalid", |c| {
+            c.control_plane.encryption.resources = vec!["*.*".into()];
+        }),
+        ("key-algorithm-invalid", |c| c.kubeadm.key_algorithm = "DSA".into()),
+        ("validity-invalid", |c| c.kubeadm.certificate_validity_hours = 87601),
+        ("init-impossible", |c| c.kubeadm.init_attempts = 0),
+    ]);
 }
 
 #[test]
