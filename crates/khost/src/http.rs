@@ -72,6 +72,15 @@ pub fn takes_connections(url: &str) -> Result<(), String> {
     }
 }
 
+/// `POST url` with `json` as its body. The errors are those of [`get`].
+pub fn post(client: &Client, url: &str, json: &str) -> Result<Answer, String> {
+    let request = client.post(url).header("content-type", "application/json").body(json.to_owned());
+    let response = request.send().map_err(|error| reason(&error))?;
+    let status = response.status().as_u16();
+    let body = response.text().map_err(|error| reason(&error))?;
+    Ok(Answer { status, body })
+}
+
 /// The deepest cause says it best: "connection refused", "certificate expired".
 fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {

@@ -116,8 +116,11 @@ fn unknown_kind(stderr: &str) -> bool {
     })
 }
 
-/// `kubectl get -f -` prints nothing, one object, or a List of them.
-fn objects(json: &str) -> Result<Vec<Value>> {
+/// `kubectl get` prints nothing, one object, or a List of them.
+///
+/// # Errors
+/// `kubectl-failed` when `json` is something else.
+pub fn objects(json: &str) -> Result<Vec<Value>> {
     if json.trim().is_empty() {
         return Ok(Vec::new());
     }

@@ -1,6 +1,8 @@
 //! The control plane's static pods: whether they work, and starting one anew.
 
+mod containers;
 mod last_words;
+mod manifest;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -10,15 +12,16 @@ use std::{
 
 use kspec::{
     Cluster,
-    paths::{ETCD_CERT_DIR, KUBE_CERT_DIR, KUBE_DIR, MANIFEST_DIR},
+    paths::{AUDIT_DIR, ETCD_CERT_DIR, KUBE_CERT_DIR, KUBE_DIR, MANIFEST_DIR},
 };
 
+use containers::signal;
 pub use last_words::last_words;
 
 use crate::{
-    Context, Error, Host, Result, Thing, fs,
+    Context, Host, Result, Thing, fs,
     http::{self, Trust},
-    steps::{containers::ctr, stamp::Stamp, wait::Wait},
+    steps::{stamp::Stamp, wait::Wait},
     wait::{Awaited, Seen, until},
 };
 
@@ -74,9 +77,14 @@ impl Component {
     /// certificates for kubelets (client-go's `ReloadTLSFiles`) and for etcd (at each handshake).
     fn inputs(self) -> Vec<PathBuf> {
         let paths: &[(&str, &str)] = match self {
-            Self::ApiServer => {
-                &[(ETCD_CERT_DIR, "ca.pem"), (KUBE_CERT_DIR, "sa.pub"), (KUBE_CERT_DIR, "sa.key")]
-            }
+            Self::ApiServer => &[
+                (ETCD_CERT_DIR, "ca.pem"),
+                (KUBE_CERT_DIR, "sa.pub"),
+                (KUBE_CERT_DIR, "sa.key"),
+                (KUBE_CERT_DIR, "secrets_encryption.yaml"),
+                (AUDIT_DIR, "apiserver-audit-policy.yaml"),
+                (AUDIT_DIR, "apiserver-audit-webhook-config.yaml"),
+            ],
             Self::ControllerManager => &[
                 (KUBE_DIR, "controller-manager.conf"),
                 (KUBE_CERT_DIR, "ca.crt"),
@@ -160,12 +168,12 @@ impl StaticPod {
 
     fn replaced(&self, context: &Context<'_>) -> Result<()> {
         let host = context.host;
-        let before = self.running(host)?;
+        let before = self.component.running(host)?;
         signal(host, &before, "SIGTERM")?;
         let (started, mut killed) = (Instant::now(), false);
         let what = format!("a new {} on {}", self.component.name(), self.url);
         until(context, &self.awaited("restarted", what), || {
-            let running = self.running(host)?;
+            let running = self.component.running(host)?;
             if running.iter().any(|container| before.contains(container)) {
                 if !killed && started.elapsed() > GRACE {
                     signal(host, &before, "SIGKILL")?;
@@ -178,25 +186,6 @@ impl StaticPod {
             }
             self.ask(host)
         })
-    }
-
-    /// Its running containers, by containerd's names: one, or none.
-    fn running(&self, host: &Host) -> Result<Vec<String>> {
-        let ctr = || {
-            ctr(host)?.ok_or_else(|| {
-                Error::host("containerd-stopped", "containerd does not run")
-                    .hint("run `knode apply`, then this again")
-            })
-        };
-        let filter = format!(
-            "labels.\"io.kubernetes.container.name\"==\"{}\",\
-             labels.\"io.kubernetes.pod.namespace\"==\"kube-system\"",
-            self.component.pod()
-        );
-        let own = ctr()?.args(["containers", "list", "--quiet", &filter]).run()?.stdout;
-        let own: Vec<_> = own.split_whitespace().collect();
-        let tasks = ctr()?.args(["tasks", "list"]).run()?.stdout;
-        Ok(running(&tasks).filter(|name| own.contains(name)).map(str::to_owned).collect())
     }
 
     /// One question; when there is no good answer, also what the container said last. The API
@@ -231,25 +220,6 @@ impl StaticPod {
     }
 }
 
-fn signal(host: &Host, containers: &[String], signal: &str) -> Result<()> {
-    for container in containers {
-        if let Some(ctr) = ctr(host)? {
-            let kill = ctr.args(["tasks", "kill", "--signal", signal, container]);
-            kill.accept(&[0, 1]).run()?; // 1: it has ended meanwhile
-        }
-    }
-    Ok(())
-}
-
-/// The running ones in what `ctr tasks list` prints: a heading, then `TASK PID STATUS`.
-fn running(tasks: &str) -> impl Iterator<Item = &str> {
-    tasks.lines().filter_map(|line| {
-        let mut columns = line.split_whitespace();
-        let task = columns.next()?;
-        (columns.nth(1)? == "RUNNING").then_some(task)
-    })
-}
-
 /// The checks that fail in a list such as `[-]etcd failed: reason withheld`, or all of it.
 fn failing(body: &str) -> String {
     let failing: Vec<_> = body.lines().filter(|line| line.starts_with("[-]")).collect();
@@ -260,7 +230,7 @@ fn failing(body: &str) -> String {
 mod tests {
     use kspec::Cluster;
 
-    use super::{Component, failing, running};
+    use super::{Component, failing};
 
     #[test]
     fn a_component_is_asked_at_loopback_unless_bound_elsewhere() {
@@ -281,11 +251,5 @@ mod tests {
         let body = "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n";
         assert_eq!(failing(body), "[-]etcd failed: reason withheld");
         assert_eq!(failing("Unauthorized\n"), "Unauthorized");
-    }
-
-    #[test]
-    fn a_container_that_ended_does_not_run() {
-        let tasks = "TASK    PID     STATUS    \n0123    4711    RUNNING\n4567    0    STOPPED\n";
-        assert_eq!(running(tasks).collect::<Vec<_>>(), ["0123"]);
     }
 }

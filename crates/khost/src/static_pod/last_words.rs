@@ -1,7 +1,7 @@
 //! What a static pod's container said last, for errors: kubelet keeps it below `/var/log/pods`,
 //! so it can be read when nothing answers and without a CRI client.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
 
 use super::Component;
 use crate::{Host, fs};
@@ -22,20 +22,48 @@ pub fn last_words(host: &Host, components: &[Component]) -> Option<String> {
     (!last.is_empty()).then(|| format!("{pod} said last:\n{last}"))
 }
 
-/// `kube-system_POD-NODE_UID/CONTAINER/N.log`, a file for each start of the container.
+/// How often the container of each of `component`'s pods has been started, by the directory of
+/// its logs, as far as they are still there. The kubelet counts in their names.
+pub(super) fn starts(host: &Host, component: Component) -> BTreeMap<PathBuf, usize> {
+    let mut newest = BTreeMap::new();
+    for log in logs(host, component.pod()) {
+        let number = log.file_stem().and_then(|stem| stem.to_str()?.parse::<usize>().ok());
+        let dir = log.parent().map(PathBuf::from).unwrap_or_default();
+        let most = newest.entry(dir).or_insert(0);
+        *most = number.map_or(0, |number| number + 1).max(*most);
+    }
+    newest
+}
+
+/// How many starts there are in `now` that were not in `before`.
+pub(super) fn started_since(
+    before: &BTreeMap<PathBuf, usize>,
+    now: &BTreeMap<PathBuf, usize>,
+) -> usize {
+    let since = |(dir, starts): (&PathBuf, &usize)| {
+        starts.saturating_sub(before.get(dir).copied().unwrap_or(0))
+    };
+    now.iter().map(since).sum()
+}
+
 fn newest_log(host: &Host, pod: &str) -> Option<(SystemTime, PathBuf)> {
+    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    logs(host, pod).into_iter().filter_map(|path| Some((written(&path)?, path))).max()
+}
+
+/// `kube-system_POD-NODE_UID/CONTAINER/N.log`, a file for each start of the container. A directory
+/// that goes away while it is looked at has no logs.
+fn logs(host: &Host, pod: &str) -> Vec<PathBuf> {
     let dir = host.path(LOG_DIR);
     let prefix = format!("kube-system_{pod}-");
-    let mut logs = Vec::new();
-    for name in fs::names(&dir).ok()?.iter().filter(|name| name.starts_with(&prefix)) {
-        let container = dir.join(name).join(pod);
-        let paths = fs::names(&container).ok()?.into_iter().map(|log| container.join(log));
-        for path in paths.filter(|path| path.extension().is_some_and(|end| end == "log")) {
-            let written = std::fs::metadata(&path).and_then(|file| file.modified());
-            logs.extend(written.ok().map(|at| (at, path)));
-        }
-    }
-    logs.into_iter().max()
+    let pods = fs::names(&dir).unwrap_or_default();
+    let containers = pods.iter().filter(|name| name.starts_with(&prefix));
+    let containers = containers.map(|name| dir.join(name).join(pod));
+    let logs = containers.flat_map(|container| {
+        let names = fs::names(&container).unwrap_or_default();
+        names.into_iter().map(move |name| container.join(name)).collect::<Vec<_>>()
+    });
+    logs.filter(|path| path.extension().is_some_and(|end| end == "log")).collect()
 }
 
 /// The message of a CRI log line: `TIME STREAM TAG MESSAGE`.
@@ -45,7 +73,7 @@ fn message(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Component, last_words};
+    use super::{Component, last_words, started_since, starts};
     use crate::Host;
 
     #[test]
@@ -59,10 +87,19 @@ mod tests {
         let lines: Vec<_> =
             (0..7).map(|n| format!("2026-01-02T03:04:05.6Z stderr F line {n} here\n")).collect();
         std::fs::write(dir.join("0.log"), lines.concat()).unwrap();
+        let before = starts(&host, Component::ApiServer);
         assert_eq!(
             last_words(&host, &Component::ALL).unwrap(),
             "kube-apiserver said last:\nline 2 here\nline 3 here\nline 4 here\nline 5 here\n\
              line 6 here"
         );
+        std::fs::write(dir.join("3.log"), "").unwrap();
+        let another =
+            host.path("/var/log/pods/kube-system_kube-apiserver-node1_4567/kube-apiserver");
+        std::fs::create_dir_all(&another).unwrap();
+        std::fs::write(another.join("1.log"), "").unwrap();
+        let now = starts(&host, Component::ApiServer);
+        assert_eq!(started_since(&before, &now), 5, "four times instead of once, and twice");
+        assert!(starts(&host, Component::Scheduler).is_empty());
     }
 }

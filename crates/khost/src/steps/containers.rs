@@ -1,6 +1,7 @@
 //! What is left running and mounted when kubelet and containerd have done their work.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     time::{Duration, Instant},
 };
@@ -17,6 +18,13 @@ pub(crate) fn ctr(host: &Host) -> Result<Option<Cmd>> {
         return Ok(None);
     }
     Ok(Some(Cmd::new(ctr.display().to_string()).args(["--namespace", "k8s.io"])))
+}
+
+/// The names of all images that pods find here; none when containerd does not run.
+pub fn images(host: &Host) -> Result<Option<BTreeSet<String>>> {
+    let Some(ctr) = ctr(host)? else { return Ok(None) };
+    let names = ctr.args(["images", "list", "--quiet"]).run()?.stdout;
+    Ok(Some(names.split_whitespace().map(str::to_owned).collect()))
 }
 
 /// Stop and remove every container of the `k8s.io` namespace, by containerd's own client, and the

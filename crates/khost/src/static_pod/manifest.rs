@@ -1,0 +1,126 @@
+//! Putting another manifest in place, and the one before back when the new one does not work.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    StaticPod,
+    last_words::{started_since, starts},
+};
+use crate::{
+    Context, Error, Host, Result,
+    fs::{self, Attributes},
+    wait::{Seen, until},
+};
+
+/// kubeadm's mode for manifests.
+const MODE: u32 = 0o600;
+
+/// A container that has ended this often since its manifest is new will not work by itself: the
+/// kubelet starts it at once, then after 10 s, then after 20 s.
+const ENDED_IN_VAIN: usize = 2;
+
+impl StaticPod {
+    /// Put `manifest` in place, wait until the pod that the kubelet makes of it is healthy, and
+    /// note the files that it reads. When it is not, the manifest before comes back, and is waited
+    /// for in turn.
+    ///
+    /// # Errors
+    /// `static-pod-unhealthy`, with what was seen last and the container's own last words.
+    pub fn put(&self, context: &Context<'_>, manifest: &str) -> Result<()> {
+        let host = context.host;
+        let path = host.path(self.component.manifest());
+        let before = fs::read_text(&path)?;
+        let digest = self.stamp.digest(host)?;
+        let Err(failed) = self.write(context, &path, manifest, before.as_deref()) else {
+            return self.stamp.write(host, digest);
+        };
+        let Some(before) = before else { return Err(failed) };
+        let returned = self.write(context, &path, &before, Some(manifest));
+        let name = self.component.name();
+        let error = Error::host(
+            "static-pod-unhealthy",
+            match &returned {
+                Ok(()) => format!(
+                    "the {name} does not work with its new settings; it has the old ones again"
+                ),
+                Err(_) => {
+                    format!("the {name} does not work with its new settings, nor with the old ones")
+                }
+            },
+        );
+        let cause = match returned {
+            Ok(()) => failed.chain(),
+            Err(also) => format!("{}\nthen: {}", failed.chain(), also.chain()),
+        };
+        Err(error.because(cause).hint(
+            "correct [control-plane] in cluster.toml and apply again; what it said is in /var/log/pods",
+        ))
+    }
+
+    /// Write `manifest` in place of `before` and wait for its pod.
+    fn write(
+        &self,
+        context: &Context<'_>,
+        path: &Path,
+        manifest: &str,
+        before: Option<&str>,
+    ) -> Result<()> {
+        let host = context.host;
+        // Other words for the same pod leave it running.
+        let same = before.is_some_and(|before| same_pod(before, manifest));
+        let old = if same { BTreeSet::new() } else { self.component.pods(host)? };
+        let started = starts(host, self.component);
+        let owner = host.ids(&crate::Owner::root())?;
+        fs::write(path, manifest.as_bytes(), Attributes { mode: MODE, owner })?;
+        let what = format!("the {} with its new manifest, on {}", self.component.name(), self.url);
+        until(context, &self.awaited("replaced", what), || self.look(host, &old, &started))
+    }
+
+    /// Whether a pod that is none of `old` is healthy.
+    fn look(
+        &self,
+        host: &Host,
+        old: &BTreeSet<String>,
+        started: &BTreeMap<PathBuf, usize>,
+    ) -> Result<Seen> {
+        let pods = self.component.pods(host)?;
+        if !old.is_empty() && pods.iter().any(|pod| old.contains(pod)) {
+            return Ok(Seen::not_yet("the kubelet has not ended the one before"));
+        }
+        let since = started_since(started, &starts(host, self.component));
+        let ended = since.saturating_sub(pods.len().min(1));
+        if ended >= ENDED_IN_VAIN {
+            let seen = format!("its container has ended {ended} times");
+            let name = self.component.name();
+            return Err(Error::host("container-ends", format!("the {name} does not keep running"))
+                .because(self.with_words(host, &seen)));
+        }
+        if pods.is_empty() {
+            return Ok(Seen::NotYet(self.with_words(host, "no container of it runs")));
+        }
+        self.ask(host)
+    }
+}
+
+/// Whether two manifests differ in comments and layout at most.
+fn same_pod(one: &str, other: &str) -> bool {
+    match (kspec::from_yaml_documents(one), kspec::from_yaml_documents(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_pod;
+
+    #[test]
+    fn a_comment_makes_no_other_pod() {
+        assert!(same_pod("a: 1\n", "# by hand\na:   1\n"));
+        assert!(!same_pod("a: 1\n", "a: 2\n"));
+        assert!(!same_pod("a: [", "a: 1\n"));
+    }
+}
