@@ -1,20 +1,13 @@
 //! How a thing was before it was changed, and how to put it back.
 
-use std::{
-    collections::BTreeMap,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+mod capture;
+mod restore;
+mod words;
+
+use std::{collections::BTreeMap, path::PathBuf};
 
 use kspec::{Cidr, Sha256, state::Family};
 use serde::{Deserialize, Serialize};
-
-use crate::{
-    Error, Host, Result,
-    fs::{self, Attributes},
-    journal::Blobs,
-    steps, systemd,
-};
 
 /// Something on the machine that a step is about to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +66,9 @@ pub enum Thing {
     /// What a program of others has read: the command that makes it read again, which is run when
     /// everything else is back.
     Notice(Vec<String>),
+    /// What a systemd unit of others has read, by the unit's name: if it runs when everything else
+    /// is back, it reads again, or starts again where it cannot.
+    NoticeUnit(String),
     /// Objects in the cluster.
     Objects {
         /// What they are together, e.g. `coredns`.
@@ -187,6 +183,9 @@ pub(crate) enum Original {
     Notice {
         line: Vec<String>,
     },
+    NoticeUnit {
+        name: String,
+    },
     Objects {
         name: String,
         manifest: Sha256,
@@ -202,258 +201,21 @@ pub(crate) enum Restored {
     Left(String),
 }
 
-impl Original {
-    /// Look at `thing` as it is now, keeping the bytes of files in `blobs`. None when it is there
-    /// already and will not be undone: it was never ours.
-    pub(crate) fn capture(thing: &Thing, host: &Host, blobs: &Blobs) -> Result<Option<Self>> {
-        Ok(Some(match thing {
-            Thing::File(path) => capture_file(path, host, blobs)?,
-            Thing::Lines(path) => {
-                let bytes = fs::read(&host.path(path))?;
-                let bytes = bytes.map(|bytes| blobs.keep(&bytes)).transpose()?;
-                Self::Lines { path: path.clone(), bytes }
-            }
-            Thing::Directory(path) => match fs::look(&host.path(path))? {
-                None => Self::AbsentDirectory { path: path.clone() },
-                Some(was) => Self::Directory {
-                    path: path.clone(),
-                    mode: fs::mode(&was),
-                    uid: was.uid(),
-                    gid: was.gid(),
-                },
-            },
-            Thing::Tree(path) if fs::exists(&host.path(path)) => return Ok(None),
-            Thing::Tree(path) => Self::AbsentTree { path: path.clone() },
-            Thing::Unit(name) => {
-                let unit = systemd::show(name)?;
-                Self::Unit { name: name.clone(), enabled: unit.enabled, active: unit.active }
-            }
-            Thing::OthersUnit(name) => {
-                let unit = systemd::show(name)?;
-                Self::OthersUnit { name: name.clone(), enabled: unit.enabled, active: unit.active }
-            }
-            Thing::Sysctl(key) => {
-                let value = steps::sysctl::read(host, key)?.unwrap_or_default();
-                Self::Sysctl { key: key.clone(), value }
-            }
-            Thing::User(name) if steps::account::user_exists(name)? => return Ok(None),
-            Thing::User(name) => Self::AbsentUser { name: name.clone() },
-            Thing::Group(name) if steps::account::group_exists(name)? => return Ok(None),
-            Thing::Group(name) => Self::AbsentGroup { name: name.clone() },
-            Thing::Hostname => Self::Hostname { name: steps::hostname::current()? },
-            Thing::Packages(names) => Self::AbsentPackages { names: names.clone() },
-            Thing::InstalledPackages(family, names) => {
-                Self::Packages { family: *family, names: names.clone() }
-            }
-            Thing::Swap => Self::Swap { areas: steps::swap::areas(host)? },
-            Thing::Labels(patterns) => Self::AbsentLabels { patterns: patterns.clone() },
-            Thing::Selinux => Self::Selinux { enforcing: steps::selinux::is_enforcing(host)? },
-            Thing::Module(name) => Self::AbsentModule { name: name.clone() },
-            Thing::Interface(name) if steps::network::interface_exists(name) => return Ok(None),
-            Thing::Interface(name) => Self::AbsentInterface { name: name.clone() },
-            Thing::Chains(prefix) => Self::Chains { prefix: prefix.clone() },
-            Thing::Table(table) if steps::network::table_exists(table)? => return Ok(None),
-            Thing::Table(table) => Self::AbsentTable { table: table.clone() },
-            Thing::Routes(network) => Self::Routes { network: *network },
-            Thing::Containers => Self::Containers,
-            Thing::Images(names) => Self::AbsentImages { names: names.clone() },
-            Thing::Cgroup(path) => Self::Cgroup { path: path.clone() },
-            Thing::Mounts(path) => Self::Mounts { path: path.clone() },
-            Thing::TrustAnchor(path) => Self::AbsentAnchor { path: path.clone() },
-            Thing::Notice(line) => Self::Notice { line: line.clone() },
-            Thing::Objects { name, manifest } => {
-                Self::Objects { name: name.clone(), manifest: blobs.keep(manifest.as_bytes())? }
-            }
-        }))
-    }
+#[cfg(test)]
+mod tests {
+    use super::Original;
 
-    /// What is remembered once only: the first original of a thing is the one to go back to.
-    pub(crate) fn key(&self) -> String {
-        match self {
-            Self::Absent { path }
-            | Self::File { path, .. }
-            | Self::Link { path, .. }
-            | Self::Lines { path, .. }
-            | Self::AbsentDirectory { path }
-            | Self::Directory { path, .. }
-            | Self::AbsentTree { path } => format!("path {}", path.display()),
-            Self::Unit { name, .. } => format!("unit {name}"),
-            Self::OthersUnit { name, .. } => format!("unit {name} of others"),
-            Self::Sysctl { key, .. } => format!("sysctl {key}"),
-            Self::AbsentUser { name } => format!("user {name}"),
-            Self::AbsentGroup { name } => format!("group {name}"),
-            Self::Hostname { .. } => "host name".into(),
-            Self::AbsentPackages { names } => format!("packages {}", names.join(" ")),
-            Self::Packages { names, .. } => format!("installed packages {}", names.join(" ")),
-            Self::Swap { .. } => "swap".into(),
-            Self::Selinux { .. } => "SELinux".into(),
-            Self::AbsentLabels { patterns } => format!("types of {}", patterns.join(", ")),
-            Self::AbsentModule { name } => format!("kernel module {name}"),
-            Self::AbsentInterface { name } => format!("network interface {name}"),
-            Self::Chains { prefix } => format!("packet filter chains {prefix}*"),
-            Self::AbsentTable { table } => format!("nftables table {table}"),
-            Self::Routes { network } => format!("routes into {network}"),
-            Self::Containers => "containers".into(),
-            Self::AbsentImages { names } => format!("images {}", names.join(" ")),
-            Self::Cgroup { path } => format!("control group {path}"),
-            Self::Mounts { path } => format!("mounts below {}", path.display()),
-            Self::AbsentAnchor { path } => format!("trust in {}", path.display()),
-            Self::Notice { line } => format!("notice {}", line.join(" ")),
-            Self::Objects { name, manifest } => {
-                format!("{name} from the cluster ({})", manifest.short())
-            }
+    /// Reset reads journals that earlier releases wrote.
+    #[test]
+    fn notices_are_kept_as_they_always_were() {
+        for (kept, words) in [
+            (r#"{"was":"notice","line":["resolvconf","-u"]}"#, "run resolvconf -u"),
+            (r#"{"was":"notice-unit","name":"a.service"}"#, "let a.service read its files again"),
+        ] {
+            let read: Original = serde_json::from_str(kept).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), kept);
+            assert_eq!(read.describe(), words);
+            assert!(read.is_notice(), "{kept}");
         }
     }
-
-    /// What putting it back means, for people.
-    pub(crate) fn describe(&self) -> String {
-        match self {
-            Self::File { path, .. } | Self::Link { path, .. } | Self::Directory { path, .. } => {
-                format!("restore {}", path.display())
-            }
-            Self::Absent { path } | Self::AbsentTree { path } => {
-                format!("remove {}", path.display())
-            }
-            Self::AbsentDirectory { path } => format!("remove {} when empty", path.display()),
-            Self::Lines { path, .. } => format!("take our lines out of {}", path.display()),
-            Self::Unit { name, active: false, .. } => format!("stop {name}"),
-            Self::Unit { name, .. } => format!("restore {name}"),
-            Self::OthersUnit { name, active: true, .. } => format!("start {name} of others again"),
-            Self::OthersUnit { name, .. } => format!("restore {name} of others"),
-            Self::Sysctl { key, value } => format!("set {key} back to {value}"),
-            Self::Hostname { name } => format!("set the host name back to {name}"),
-            Self::Packages { names, .. } => format!("install again: {}", names.join(" ")),
-            Self::Swap { areas } if areas.is_empty() => "leave swap off, as it was".into(),
-            Self::Swap { areas } => format!("switch swap on: {}", areas.join(", ")),
-            Self::Selinux { enforcing: true } => "let SELinux forbid, as it did".into(),
-            Self::Selinux { .. } => "let SELinux only log, as it did".into(),
-            Self::Containers => "stop and remove all containers of Kubernetes".into(),
-            Self::AbsentImages { names } => format!("remove {} images", names.len()),
-            Self::Cgroup { path } => format!("end what still runs in {path}"),
-            Self::Mounts { path } => format!("unmount what is below {}", path.display()),
-            Self::Notice { line } => format!("run {}", line.join(" ")),
-            other => format!("remove {}", other.key()),
-        }
-    }
-
-    /// Put it back. Doing it twice is fine.
-    pub(crate) fn restore(&self, host: &Host, blobs: &Blobs) -> Result<Restored> {
-        match self {
-            Self::Absent { path } => fs::remove(&host.path(path))?,
-            Self::File { path, bytes, mode, uid, gid, xattrs } => {
-                let real = host.path(path);
-                let owner = host.is_live().then_some((*uid, *gid));
-                fs::write(&real, &blobs.get(*bytes)?, Attributes { mode: *mode, owner })?;
-                for (name, value) in xattrs {
-                    xattr::set(&real, name, value)
-                        .map_err(|error| Error::io("change", &real, error))?;
-                }
-            }
-            Self::Link { path, target } => fs::link(&host.path(path), target)?,
-            Self::Lines { path, bytes } => {
-                let was = bytes.map(|bytes| blobs.get(bytes)).transpose()?;
-                steps::lines::restore(host, path, was.as_deref())?;
-            }
-            Self::AbsentDirectory { path } => {
-                if !fs::remove_empty_dir(&host.path(path))? {
-                    return Ok(Restored::Left(format!("{} is not empty", path.display())));
-                }
-            }
-            Self::Directory { path, mode, uid, gid } => {
-                let owner = host.is_live().then_some((*uid, *gid));
-                fs::make_dir(&host.path(path), Attributes { mode: *mode, owner })?;
-            }
-            Self::AbsentTree { path } => fs::remove_tree(&host.path(path))?,
-            Self::Unit { name, enabled, active } => systemd::restore(name, enabled, *active)?,
-            Self::OthersUnit { name, enabled, active } => {
-                systemd::reload()?; // a unit of ours that had the name is gone by now
-                if systemd::unit_file(host, name).is_none() {
-                    return Ok(Restored::Left(format!("{name} is not there any more")));
-                }
-                systemd::restore(name, enabled, *active)?;
-            }
-            Self::Sysctl { key, value } => steps::sysctl::write(host, key, value)?,
-            Self::AbsentUser { name } => steps::account::remove_user(name)?,
-            Self::AbsentGroup { name } => steps::account::remove_group(name)?,
-            Self::Hostname { name } => steps::hostname::set(name)?,
-            Self::AbsentPackages { names } => steps::package::remove(host, names)?,
-            Self::Packages { family, names } => {
-                return steps::package_off::install_again(*family, names);
-            }
-            Self::Swap { areas } => steps::swap::switch_on(areas)?,
-            Self::Selinux { enforcing } => {
-                if steps::selinux::is_on(host) {
-                    steps::selinux::set_enforcing(*enforcing)?;
-                }
-            }
-            Self::AbsentLabels { patterns } => steps::selinux::forget(patterns)?,
-            Self::AbsentModule { name } => return Ok(steps::module::unload(name)),
-            Self::AbsentInterface { name } => steps::network::remove_interface(name)?,
-            Self::Chains { prefix } => steps::network::remove_chains(prefix)?,
-            Self::AbsentTable { table } => steps::network::remove_table(table)?,
-            Self::Routes { network } => steps::network::remove_routes(network)?,
-            Self::Containers => steps::containers::remove_all(host)?,
-            Self::AbsentImages { names } => steps::containers::remove_images(host, names)?,
-            Self::Cgroup { path } => return steps::cgroup::remove(path),
-            Self::Mounts { path } => steps::containers::unmount_below(&host.path(path))?,
-            Self::AbsentAnchor { path } => steps::trust::remove(host, path)?,
-            Self::Notice { line } => return steps::reload::notify(line),
-            Self::Objects { manifest, .. } => {
-                return steps::manifest::delete(host, &blobs.get(*manifest)?);
-            }
-        }
-        Ok(Restored::Done)
-    }
-
-    /// Whether a file or tree is as it was. Said of nothing else.
-    pub(crate) fn is_back(&self, host: &Host) -> Result<bool> {
-        Ok(match self {
-            Self::Absent { path } | Self::AbsentTree { path } => !fs::exists(&host.path(path)),
-            Self::File { path, bytes, .. } => fs::digest(&host.path(path))? == Some(*bytes),
-            _ => true,
-        })
-    }
-
-    /// Whether it comes after all others: a program reads its files when they are back.
-    pub(crate) fn is_notice(&self) -> bool {
-        matches!(self, Self::Notice { .. })
-    }
-
-    /// Whether putting it back leaves systemd with a stale view of its units.
-    pub(crate) fn is_unit_file(&self) -> bool {
-        let (Self::Absent { path } | Self::File { path, .. } | Self::Link { path, .. }) = self
-        else {
-            return false;
-        };
-        path.starts_with(kspec::paths::UNIT_DIR)
-    }
-}
-
-fn capture_file(path: &Path, host: &Host, blobs: &Blobs) -> Result<Original> {
-    let real = host.path(path);
-    let path = path.to_owned();
-    let Some(was) = fs::look(&real)? else { return Ok(Original::Absent { path }) };
-    let read_failed = |error| Error::io("read", &real, error);
-    if was.is_symlink() {
-        let target = std::fs::read_link(&real).map_err(read_failed)?;
-        return Ok(Original::Link { path, target });
-    }
-    if !was.is_file() {
-        return Err(Error::host("not-a-file", format!("`{}` is not a file", path.display()))
-            .hint("move it away and run again"));
-    }
-    let mut xattrs = BTreeMap::new();
-    for name in xattr::list(&real).map_err(read_failed)? {
-        if let Some(value) = xattr::get(&real, &name).map_err(read_failed)? {
-            xattrs.insert(name.to_string_lossy().into_owned(), value);
-        }
-    }
-    Ok(Original::File {
-        path,
-        bytes: blobs.keep(&fs::read(&real)?.unwrap_or_default())?,
-        mode: fs::mode(&was),
-        uid: was.uid(),
-        gid: was.gid(),
-        xattrs,
-    })
 }
