@@ -28,9 +28,11 @@ pub(crate) fn for_host(config: &DockerConfig, host: &RegistryHost) -> Result<Reg
 #[cfg(test)]
 mod tests {
     use khost::{
+        Host,
         docker_config::DockerConfig,
         fs::{Attributes, write},
     };
+    use kspec::cluster::Download;
 
     use super::for_host;
     use crate::source::RegistryHost;
@@ -44,7 +46,9 @@ mod tests {
         let path = dir.path().join("config.json");
         let text = format!(r#"{{ "auths": {{ {auths} }} }}"#);
         write(&path, text.as_bytes(), Attributes { mode: 0o400, owner: None }).unwrap();
-        let config = DockerConfig::read(&path).unwrap();
+        let download =
+            Download { docker_config: Some("/config.json".into()), ..Download::default() };
+        let config = DockerConfig::of(&download, &Host::new(dir.path())).unwrap();
         let host = |authority: &str, plain, skip_verify| RegistryHost {
             authority: authority.into(),
             plain,

@@ -22,7 +22,7 @@ pub(crate) struct Sources {
     pub(crate) authority: Option<Authority>,
     /// Those of single registry hosts, by path.
     of_hosts: BTreeMap<PathBuf, Authority>,
-    docker_config: Option<PathBuf>,
+    host: Host,
 }
 
 /// The proxies of cluster.toml. Without any, those of the environment (`HTTPS_PROXY` and the like)
@@ -98,16 +98,13 @@ impl Sources {
             let key = "ca of a [[containerd.registry.host]]";
             of_hosts.insert(ca.clone(), Authority::read(host, ca, key)?);
         }
-        let docker_config = download.docker_config.as_ref().map(|path| host.path(path));
-        let proxies = Proxies::of(cluster);
-        Ok(Self { mirrors, registries, download, proxies, authority, of_hosts, docker_config })
+        let (proxies, host) = (Proxies::of(cluster), host.clone());
+        Ok(Self { mirrors, registries, download, proxies, authority, of_hosts, host })
     }
 
     /// Who to be for registries; read only when one is about to be asked.
     pub(crate) fn passwords(&self) -> Result<DockerConfig> {
-        self.docker_config
-            .as_deref()
-            .map_or_else(|| Ok(DockerConfig::default()), DockerConfig::read)
+        DockerConfig::of(&self.download, &self.host)
     }
 
     /// Refuse what cannot be asked for, before the first byte is fetched.

@@ -5,14 +5,14 @@
 //! marked as deprecated, and kept until there is another. A file of its own, which `config.toml`
 //! imports, so that nobody but root ever reads it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use khost::{
     Error, Host, Result, StepList,
     docker_config::{DockerConfig, UserAndPassword, asked, is_this_machine, unprotected},
     steps::{absent::Absent, directory::Directory, file::File},
 };
-use kspec::cluster::{Registry, RegistryHost};
+use kspec::cluster::{Download, Registry, RegistryHost};
 use serde_json::json;
 
 pub(crate) const PATH: &str = "/etc/containerd/conf.d/credentials.toml";
@@ -23,10 +23,9 @@ const DIR: &str = "/etc/containerd/conf.d";
 pub(crate) struct Credentials(BTreeMap<String, UserAndPassword>);
 
 impl Credentials {
-    /// Those in the docker configuration at `path`; none without one.
-    pub(crate) fn read(path: Option<&PathBuf>, host: &Host) -> Result<Self> {
-        let Some(path) = path else { return Ok(Self::default()) };
-        let config = DockerConfig::read(&host.path(path))?;
+    /// Those in the docker configuration of [download]; none without one.
+    pub(crate) fn read(download: &Download, host: &Host) -> Result<Self> {
+        let config = DockerConfig::of(download, host)?;
         let login = |name: &str| Ok(config.login(name)?.map(|login| (name.to_owned(), login)));
         config.hosts().filter_map(|name| login(name).transpose()).collect::<Result<_>>().map(Self)
     }
@@ -36,9 +35,10 @@ impl Credentials {
     /// # Errors
     /// `password-unprotected`.
     pub(crate) fn stay_private(&self, registries: &[Registry]) -> Result<()> {
-        for RegistryHost { url, skip_verify, .. } in registries.iter().flat_map(|one| &one.hosts) {
+        for one in registries.iter().flat_map(|registry| &registry.hosts) {
+            let RegistryHost { url, skip_verify, .. } = one;
             let Some(host) = asked(url) else { continue };
-            let open = url.starts_with("http://") || *skip_verify;
+            let open = one.is_plain() || *skip_verify;
             if open && !is_this_machine(&host) && self.0.contains_key(&host) {
                 return Err(unprotected(url));
             }
@@ -83,14 +83,20 @@ mod tests {
         fs::{Attributes, write},
     };
 
+    use kspec::cluster::Download;
+
     use super::Credentials;
+
+    fn download(docker_config: &str) -> Download {
+        Download { docker_config: Some(docker_config.into()), ..Download::default() }
+    }
 
     fn read(text: &str) -> khost::Result<Credentials> {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path());
         let attributes = Attributes { mode: 0o600, owner: None };
         write(&host.path("/config.json"), text.as_bytes(), attributes).unwrap();
-        Credentials::read(Some(&"/config.json".into()), &host)
+        Credentials::read(&download("/config.json"), &host)
     }
 
     #[test]
@@ -121,7 +127,7 @@ mod tests {
         let text = r#"{ "auths": { "m.example": { "auth": "dTpw" }, "127.0.0.1:5001": { "auth": "dTpw" } } }"#;
         let credentials = read(text).unwrap();
         let refused = |url: &str, skip_verify: bool| {
-            let hosts = vec![super::RegistryHost { url: url.into(), skip_verify, ca: None }];
+            let hosts = vec![super::RegistryHost { skip_verify, ..super::RegistryHost::new(url) }];
             let one = super::Registry { prefix: "r.example".into(), server: None, hosts };
             credentials.stay_private(&[one]).err().map(|error| error.code())
         };
@@ -134,8 +140,9 @@ mod tests {
 
     #[test]
     fn without_a_configuration_there_are_none() {
-        assert!(Credentials::read(None, &Host::new("/nowhere")).unwrap().is_empty());
-        let nowhere = Credentials::read(Some(&"/no/config.json".into()), &Host::new("/nowhere"));
+        let host = Host::new("/nowhere");
+        assert!(Credentials::read(&Download::default(), &host).unwrap().is_empty());
+        let nowhere = Credentials::read(&download("/no/config.json"), &host);
         assert_eq!(nowhere.err().unwrap().code(), "docker-config-invalid");
     }
 }

@@ -31,7 +31,7 @@ impl Inputs {
                 Error::input("arch-mismatch", message).hint("run `kfetch apply` on this machine")
             );
         }
-        let credentials = Credentials::read(cluster.download.docker_config.as_ref(), &tool.host)?;
+        let credentials = Credentials::read(&cluster.download, &tool.host)?;
         credentials.stay_private(&cluster.containerd.registries)?;
         let driver = Driver::of(cluster.kubelet.cgroup_driver, &tool.host);
         Ok(Self { cluster, node, facts, artifacts, credentials, driver })

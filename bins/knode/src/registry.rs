@@ -1,8 +1,10 @@
 //! `/etc/containerd/certs.d/PREFIX/hosts.toml`: where containerd asks for a registry's images
 //! (containerd: `docs/hosts.md`; kubespray: `hosts.toml.j2`).
 
-use khost::{Error, Host, Result, StepList, fs, steps::absent::Absent};
-use kspec::cluster::{Containerd, Registry, RegistryHost};
+use std::path::Path;
+
+use khost::{Error, Host, Result, StepList, client_certificate, fs, steps::absent::Absent};
+use kspec::cluster::{ClientPair, Containerd, Registry, RegistryHost};
 
 use crate::containerd_config::CERTS_DIR;
 
@@ -16,8 +18,7 @@ pub(crate) struct Hosts(Registry);
 /// A file for each `[[containerd.registry]]`; without any, kubespray's one for docker.io.
 pub(crate) fn all(containerd: &Containerd, host: &Host) -> Result<Vec<Hosts>> {
     if containerd.registries.is_empty() {
-        let url = Registry::home("docker.io");
-        let hosts = vec![RegistryHost { url, skip_verify: false, ca: None }];
+        let hosts = vec![RegistryHost::new(Registry::home("docker.io"))];
         return Ok(vec![Hosts(Registry { prefix: "docker.io".into(), server: None, hosts })]);
     }
     containerd.registries.iter().map(|registry| Hosts::new(registry.clone(), host)).collect()
@@ -48,12 +49,15 @@ impl Hosts {
                 .because("it must be a host name, with a port if it has one, and nothing else")
                 .hint("write it as image references do, e.g. docker.io or registry.example:5000"));
         }
-        for RegistryHost { url, ca, .. } in &registry.hosts {
+        for RegistryHost { url, ca, clients, .. } in &registry.hosts {
+            for pair in clients {
+                client_certificate::read(host, pair)?;
+            }
             let Some(ca) = ca else { continue };
-            if !ca.is_absolute() || !fs::exists(&host.path(ca)) {
+            if !fs::exists(&host.path(ca)) {
                 let message = format!("`{url}` has no certificate authority `{}`", ca.display());
                 return Err(Error::input("registry-ca-missing", message)
-                    .because("`ca` must be the absolute path of a PEM file on this machine")
+                    .because("there is no such file on this machine")
                     .hint(format!("put the file there, or correct `ca` of `{url}`")));
             }
         }
@@ -77,19 +81,41 @@ impl Hosts {
     }
 }
 
+/// One host's table, and below it that of its headers: containerd takes a table of a host that
+/// comes later for another host.
+///
 /// `skip_verify`, be it false, makes containerd try TLS first: it is no key for plain HTTP.
-fn table(RegistryHost { url, skip_verify, ca }: &RegistryHost) -> String {
-    let tls = if url.starts_with("http://") {
-        String::new()
-    } else {
-        format!("  skip_verify = {skip_verify}\n")
+fn table(host: &RegistryHost) -> String {
+    let capabilities: Vec<_> = host.capabilities.iter().map(|one| one.as_str()).collect();
+    let path = |path: &Path| quoted(&path.display().to_string());
+    let pair = |ClientPair { certificate, key }: &ClientPair| match key {
+        Some(key) => format!("[{}, {}]", path(certificate), path(key)),
+        None => path(certificate),
     };
-    let ca = ca.as_ref().map(|ca| format!("  ca = {}\n", quoted(&ca.display().to_string())));
-    format!(
-        "\n[host.{}]\n  capabilities = [\"pull\", \"resolve\"]\n{tls}  override_path = false\n{}",
-        quoted(url),
-        ca.unwrap_or_default()
-    )
+    let clients: Vec<_> = host.clients.iter().map(pair).collect();
+    let keys = [
+        ("capabilities", Some(format!("[{}]", quoted_list(capabilities)))),
+        ("skip_verify", (!host.is_plain()).then(|| host.skip_verify.to_string())),
+        ("override_path", Some(host.override_path.to_string())),
+        ("ca", host.ca.as_deref().map(path)),
+        ("client", (!clients.is_empty()).then(|| format!("[{}]", clients.join(", ")))),
+        ("dial_timeout", host.dial_timeout_seconds.map(|seconds| quoted(&format!("{seconds}s")))),
+    ];
+    let keys = keys.into_iter().filter_map(|(key, value)| Some(format!("  {key} = {}\n", value?)));
+    let table = format!("\n[host.{}]\n{}", quoted(&host.url), keys.collect::<String>());
+    if host.headers.is_empty() {
+        return table;
+    }
+    let header = |(name, values): (&String, &Vec<String>)| {
+        format!("    {} = [{}]\n", quoted(name), quoted_list(values))
+    };
+    let headers: String = host.headers.iter().map(header).collect();
+    format!("{table}  [host.{}.header]\n{headers}", quoted(&host.url))
+}
+
+fn quoted_list<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    let quoted: Vec<_> = texts.into_iter().map(|text| quoted(text.as_ref())).collect();
+    quoted.join(", ")
 }
 
 /// A TOML string, which may stand as a key as well: JSON writes them alike.
@@ -108,9 +134,8 @@ mod tests {
 
     fn registry(prefix: &str, hosts: &[(&str, bool)]) -> Containerd {
         let host = |(url, skip_verify): &(&str, bool)| RegistryHost {
-            url: (*url).into(),
             skip_verify: *skip_verify,
-            ca: None,
+            ..RegistryHost::new(*url)
         };
         let hosts = hosts.iter().map(host).collect();
         let registries = vec![Registry { prefix: prefix.into(), server: None, hosts }];
@@ -175,7 +200,58 @@ mod tests {
         containerd.registries[0].hosts[0].ca = Some("/ca.pem".into());
         let text = super::all(&containerd, &host).unwrap()[0].render();
         assert!(text.ends_with("  override_path = false\n  ca = \"/ca.pem\"\n"), "{text}");
-        containerd.registries[0].hosts[0].ca = Some("ca.pem".into());
-        assert_eq!(super::all(&containerd, &host).unwrap_err().code(), "registry-ca-missing");
+    }
+
+    /// Every key of containerd's `docs/hosts.md`.
+    #[test]
+    fn a_host_with_every_key() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        let attributes = khost::fs::Attributes { mode: 0o600, owner: None };
+        let pem = b"-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n";
+        for path in ["/ca.pem", "/c.pem", "/c.key"] {
+            khost::fs::write(&host.path(path), pem, attributes).unwrap();
+        }
+        let containerd: Containerd = toml::from_str(
+            r#"[[registry]]
+            prefix = "r.example"
+            server = "https://r.example/api"
+            [[registry.host]]
+            url = "https://m.example/oci"
+            capabilities = ["pull", "resolve", "push"]
+            override-path = true
+            ca = "/ca.pem"
+            client = [{ certificate = "/c.pem", key = "/c.key" }, { certificate = "/c.pem" }]
+            headers = { X-Site = ["north"], "X-Rack" = ["a", "b \"c\""] }
+            dial-timeout-seconds = 5
+            [[registry.host]]
+            url = "http://10.0.0.1:5000"
+            capabilities = ["pull"]
+            headers = { X-Site = ["north"] }"#,
+        )
+        .unwrap();
+        let text = super::all(&containerd, &host).unwrap()[0].render();
+        toml::from_str::<toml::Table>(&text).unwrap();
+        insta::assert_snapshot!(text, @r#"
+        # Written by knode from cluster.toml.
+        server = "https://r.example/api"
+
+        [host."https://m.example/oci"]
+          capabilities = ["pull", "resolve", "push"]
+          skip_verify = false
+          override_path = true
+          ca = "/ca.pem"
+          client = [["/c.pem", "/c.key"], "/c.pem"]
+          dial_timeout = "5s"
+          [host."https://m.example/oci".header]
+            "X-Rack" = ["a", "b \"c\""]
+            "X-Site" = ["north"]
+
+        [host."http://10.0.0.1:5000"]
+          capabilities = ["pull"]
+          override_path = false
+          [host."http://10.0.0.1:5000".header]
+            "X-Site" = ["north"]
+        "#);
     }
 }

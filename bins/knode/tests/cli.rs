@@ -178,6 +178,40 @@ fn a_registrys_authority_must_be_there() {
 }
 
 #[test]
+fn a_certificate_for_a_registry_must_be_there_and_its_key_be_private() {
+    let host = "host = [{ url = \"https://m.example\", \
+                client = [{ certificate = \"/etc/c.pem\", key = \"/etc/c.key\" }] }]\n";
+    let tree = tree(&format!("[[containerd.registry]]\nprefix = \"r.example\"\n{host}"));
+    let correct = "put the file there, or correct `client`";
+    tree.refuses_phase(2, "registry-client-missing", correct);
+    tree.write("/etc/c.key", "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n");
+    let path = tree.path("/etc/c.key");
+    let mend = format!("run `chmod 600 {}`", path.display());
+    tree.refuses_phase(2, "registry-client-exposed", &mend);
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, private).unwrap();
+    tree.refuses_phase(2, "registry-client-missing", correct);
+    tree.write("/etc/c.pem", "a certificate");
+    tree.refuses_phase(2, "registry-client-invalid", "write both in PEM");
+    tree.write("/etc/c.pem", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n");
+    let (stdout, stderr) = tree.run(&["apply", "-vv"], 0);
+    assert!(!(stdout + &stderr).contains("hunter2"));
+    let hosts = tree.read("/etc/containerd/certs.d/r.example/hosts.toml");
+    assert!(hosts.contains("  client = [[\"/etc/c.pem\", \"/etc/c.key\"]]\n"), "{hosts}");
+}
+
+#[test]
+fn a_secret_header_is_for_a_file_that_nobody_else_reads() {
+    let host = "host = [{ url = \"https://m.example\", \
+                headers = { Authorization = [\"Basic bWU6aHVudGVyMg==\"] } }]\n";
+    let tree = tree(&format!("[[containerd.registry]]\nprefix = \"r.example\"\n{host}"));
+    let (_, said) = tree.run(&["plan"], 2);
+    assert!(!said.contains("bWU6aHVudGVyMg"), "{said}");
+    let hint = "containerd.registry.host.headers: let `docker-config` of [download]";
+    tree.refuses_phase(2, "registry-header-secret", hint);
+}
+
+#[test]
 fn credentials_go_to_containerd_alone_and_go_again() {
     let tree = tree("[download]\ndocker-config = \"/root/docker.json\"\n");
     tree.refuses_phase(2, "docker-config-invalid", "name a file that `docker --config DIR login");

@@ -2,17 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::Read as _,
     net::IpAddr,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use kspec::cluster::Download;
 use serde::Deserialize;
 
-use crate::{Error, Result};
+use crate::{Error, Host, Result, private};
 
 /// Logins by the host that is asked, `HOST` or `HOST:PORT`.
 #[derive(Clone, Default)]
@@ -62,29 +60,25 @@ impl std::fmt::Debug for DockerConfig {
 }
 
 impl DockerConfig {
+    /// The one that `docker-config` of [download] names; one without any logins where there is none.
+    /// Like all paths in cluster.toml it is one of `host`: with `--root` it lies below that.
+    ///
+    /// # Errors
+    /// Those of [`DockerConfig::read`].
+    pub fn of(download: &Download, host: &Host) -> Result<Self> {
+        let path = download.docker_config.as_ref();
+        path.map_or_else(|| Ok(Self::default()), |path| Self::read(&host.path(path)))
+    }
+
     /// The one at `path`. It must be its owner's alone, and the owner whoever runs this, or root.
     ///
     /// # Errors
     /// `docker-config-exposed`, or `docker-config-invalid`; neither shows what is in the file.
-    pub fn read(path: &Path) -> Result<Self> {
-        let failed = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => unfit(path, "there is no such file"),
-            _ => Error::io("read", path, error),
-        };
-        let mut file = File::open(path).map_err(failed)?;
-        let found = file.metadata().map_err(failed)?;
-        let own = [0, nix::unistd::geteuid().as_raw()].contains(&found.uid());
-        if !found.is_file() || found.mode() & 0o077 != 0 || !own {
-            let what = format!("`{}` holds passwords that others can read", path.display());
-            let is =
-                format!("its mode is {:04o}, its owner {}", found.mode() & 0o7777, found.uid());
-            let hint = format!("run `chmod 600 {0}` and `chown root {0}`", path.display());
-            return Err(Error::input("docker-config-exposed", what).because(is).hint(hint));
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
+    fn read(path: &Path) -> Result<Self> {
+        let text = private::read(path, "docker-config-exposed", "passwords")?;
+        let text = text.ok_or_else(|| unfit(path, "there is no such file"))?;
         // What serde_json says may show what stands there: the line must do.
-        let written: Written = serde_json::from_str(&text).map_err(|error| {
+        let written: Written = serde_json::from_slice(&text).map_err(|error| {
             unfit(path, &format!("it is not as docker writes it: line {}", error.line()))
         })?;
         let helpers = written.cred_helpers.values().chain([&written.creds_store]);

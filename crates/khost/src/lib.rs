@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`app`] | start a tool: parse, log, run, print the error |
 //! | [`artifacts`] | find something in the store |
+//! | [`client_certificate`] | know the certificate to show to a registry |
 //! | [`cmd`] | run a program |
 //! | [`completion`] | let bash complete a program |
 //! | [`docker_config`] | know the password of a registry |
@@ -31,6 +32,7 @@
 
 pub mod app;
 pub mod artifacts;
+pub mod client_certificate;
 pub mod cmd;
 pub mod completion;
 pub mod docker_config;
@@ -48,6 +50,7 @@ pub mod lookup;
 mod original;
 pub mod os;
 pub mod pods;
+mod private;
 pub mod report;
 pub mod static_pod;
 mod step;

@@ -22,7 +22,7 @@ pub use components::{
     Addon, AddonProgram, Addons, CgroupDriver, Etcd, EtcdBackup, KeyAlgorithm, KubeProxy,
     KubeProxyMode, Kubeadm, Kubelet, Pki,
 };
-pub use containerd::{Containerd, Registry, RegistryHost};
+pub use containerd::{Capability, ClientPair, Containerd, Registry, RegistryHost};
 pub use control_plane::{Audit, CipherProvider, ControlPlane, Encryption, Volume};
 pub use download::{ArtifactMirrors, Download};
 pub use extra::{Extra, merge};

@@ -123,22 +123,4 @@ fn check_sources(cluster: &Cluster, found: &mut Found) {
             "keep one [[download.artifact]] for each, with all its urls",
         );
     }
-    let mut prefixes = BTreeSet::new();
-    for registry in cluster.containerd.registries.iter().filter(|at| !prefixes.insert(&at.prefix)) {
-        found.add(
-            "registry-twice",
-            "containerd.registry",
-            format!("`{}` has two sections", registry.prefix),
-            "keep one [[containerd.registry]] for each, with all its hosts",
-        );
-    }
-    let paths = cluster.containerd.registries.iter().flat_map(|registry| &registry.hosts);
-    for host in paths.filter(|host| host.ca.as_deref().is_some_and(Path::is_relative)) {
-        found.add(
-            "path-not-absolute",
-            "containerd.registry.host.ca",
-            format!("the authority of {} is looked for in different directories", host.url),
-            "write the whole path, from /",
-        );
-    }
 }

@@ -7,6 +7,7 @@ mod control_plane;
 mod host;
 mod networks;
 mod nodes;
+mod registries;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -64,6 +65,7 @@ impl Cluster {
         components::check(self, &mut found);
         addons::check(self, &mut found);
         control_plane::check(self, &mut found);
+        registries::check(self, &mut found);
         nodes::check(self, &mut found);
         nodes::check_roles(self, &mut found);
         found.0

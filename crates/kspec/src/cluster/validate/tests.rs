@@ -188,7 +188,7 @@ fn components() {
                     [[node]]\nname = 'n'\naddress = '192.0.2.1'\nroles = ['etcd', 'control-plane']";
     let cluster = Cluster::parse(&format!("schema = 1\n{sections}")).unwrap();
     let found: Vec<_> = cluster.problems().iter().map(|problem| problem.code).collect();
-    assert_eq!(found, ["artifact-twice", "registry-twice", "path-not-absolute"]);
+    assert_eq!(found, ["artifact-twice", "path-not-absolute", "registry-twice"]);
 }
 
 #[test]
