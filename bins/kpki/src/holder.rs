@@ -39,6 +39,25 @@ impl Holder {
         }
     }
 
+    /// PEM of the certificate followed by its key, to prove oneself with; none when not both are
+    /// there.
+    pub(crate) fn identity(&self, host: &Host) -> Result<Option<Vec<u8>>> {
+        let read = |path: &Path| fs::read(&host.path(path));
+        Ok(match self {
+            Self::Pair(cert, key) => {
+                read(cert)?.zip(read(key)?).map(|(cert, key)| [cert, key].concat())
+            }
+            Self::Both(path) => read(path)?,
+            Self::Kubeconfig(path) => {
+                let text = fs::read_text(&host.path(path))?;
+                match text.map(|text| kubeconfig::client(&text)) {
+                    Some(Ok(Client::Embedded(cert, key))) => Some([cert, key].concat()),
+                    _ => None,
+                }
+            }
+        })
+    }
+
     /// Read both.
     pub(crate) fn read(&self, host: &Host) -> Result<Held> {
         Ok(match self {

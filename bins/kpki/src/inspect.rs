@@ -12,7 +12,7 @@ use x509_parser::{
 };
 
 use crate::{
-    issue::Term,
+    issue::{Profile, Term},
     names::{Name, Names},
 };
 
@@ -104,6 +104,28 @@ impl Seen {
             all.push(Self::of(&pem, bytes)?);
         }
         if all.is_empty() { Err("it is not PEM".into()) } else { Ok(all) }
+    }
+
+    /// Whether it is the certificate with this DER.
+    pub(crate) fn is(&self, der: &[u8]) -> bool {
+        self.der == der
+    }
+
+    /// What it says of whom it is for, to say it again; none when that cannot be read.
+    pub(crate) fn profile(&self) -> Option<Profile> {
+        let (_, found) = X509Certificate::from_der(&self.der).ok()?;
+        let mut subject = Vec::new();
+        for attribute in found.subject().iter_attributes() {
+            let kind = attribute.attr_type().iter()?.collect();
+            subject.push((kind, attribute.as_str().ok()?.to_owned()));
+        }
+        let usage = found.extended_key_usage().ok()?;
+        Some(Profile {
+            subject,
+            names: self.names.clone(),
+            server: usage.as_ref().is_some_and(|usage| usage.value.server_auth),
+            client: usage.as_ref().is_some_and(|usage| usage.value.client_auth),
+        })
     }
 
     /// Whether the key behind `key_info` (DER of a `SubjectPublicKeyInfo`) signed it.

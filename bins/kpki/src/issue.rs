@@ -85,13 +85,62 @@ pub(crate) fn leaf(
     let mut params = params(subject, term);
     params.is_ca = IsCa::ExplicitNoCa;
     params.extended_key_usages = vec![ClientAuth, ServerAuth];
-    for name in names {
-        params.subject_alt_names.push(match name {
+    params.subject_alt_names = san_types(names)?;
+    Ok(params.signed_by(key, &issuer).map_err(failed)?.pem())
+}
+
+/// Whom a certificate of the cluster is for.
+#[derive(Debug)]
+pub(crate) struct Profile {
+    /// Object identifier and value of each attribute of its subject, in order.
+    pub(crate) subject: Vec<(Vec<u64>, String)>,
+    /// Subject alternative names.
+    pub(crate) names: Names,
+    /// It is for a server.
+    pub(crate) server: bool,
+    /// It is for a client.
+    pub(crate) client: bool,
+}
+
+impl Profile {
+    /// A client's, of `organisation`.
+    pub(crate) fn client(organisation: &str, name: &str) -> Self {
+        // RFC 5280, appendix A.1: id-at-organizationName, id-at-commonName
+        let subject = [(vec![2, 5, 4, 10], organisation.into()), (vec![2, 5, 4, 3], name.into())];
+        Self { subject: subject.into(), names: Names::new(), server: false, client: true }
+    }
+}
+
+/// A certificate as kubeadm and the cluster's own signer issue it, for `profile`, signed by the
+/// authority with the certificate `authority` and the key `authority_key`, as PEM.
+pub(crate) fn for_cluster(
+    profile: &Profile,
+    key: &KeyPair,
+    (authority, authority_key): (&str, KeyPair),
+    term: Term,
+) -> Result<String> {
+    let issuer = Issuer::from_ca_cert_pem(authority, authority_key).map_err(failed)?;
+    let mut params = params("", term);
+    params.distinguished_name = DistinguishedName::new();
+    for (kind, value) in &profile.subject {
+        params.distinguished_name.push(DnType::from_oid(kind), value.as_str());
+    }
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages.extend(profile.server.then_some(ServerAuth));
+    params.extended_key_usages.extend(profile.client.then_some(ClientAuth));
+    params.subject_alt_names = san_types(&profile.names)?;
+    Ok(params.signed_by(key, &issuer).map_err(failed)?.pem())
+}
+
+fn san_types(names: &Names) -> Result<Vec<SanType>> {
+    let san = |name: &Name| {
+        Ok(match name {
             Name::Dns(name) => SanType::DnsName(name.as_str().try_into().map_err(failed)?),
             Name::Ip(address) => SanType::IpAddress(*address),
-        });
-    }
-    Ok(params.signed_by(key, &issuer).map_err(failed)?.pem())
+        })
+    };
+    names.iter().map(san).collect()
 }
 
 fn params(subject: &str, term: Term) -> CertificateParams {

@@ -49,7 +49,6 @@ fn current_user(config: &Value) -> Option<&Value> {
 
 /// `text` with another embedded certificate and key, everything else byte for byte as it was:
 /// kubeadm and kcp look at these files line by line.
-#[allow(dead_code, reason = "renewal is to come")]
 pub(crate) fn with_client(text: &str, cert: &str, key: &str) -> String {
     let line = |line: &str| {
         let bare = line.trim_start();

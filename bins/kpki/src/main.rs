@@ -15,7 +15,9 @@ mod leaf;
 mod names;
 mod pair;
 mod record;
+mod renew;
 mod status;
+mod timer;
 
 use std::process::ExitCode;
 
@@ -52,7 +54,8 @@ control planes need: before `kpki apply` there,
 Then, on any of them,
 
   kpki plan      which certificates would be issued, and why
-  kpki status    what there is, and how long it lasts";
+  kpki status    what there is, and how long it lasts
+  kpki renew     renew what ends soon, kubeadm's and the kubelet's as well";
 
 /// What kpki can do.
 #[derive(Debug, clap::Subcommand)]
@@ -61,6 +64,11 @@ enum Verb {
     Phase(khost::app::Verb),
     /// List every certificate of this node; exits 3 when one is not good
     Status,
+    /// Renew what ends soon, one after the other, seeing each at work before the next
+    ///
+    /// Where something does not work with its new certificate, the old one is put back. It needs no
+    /// API server: also when everything has ended, it is renewed.
+    Renew(renew::Request),
     /// Issue another node's certificates, for `import` there
     Export(export::Request),
     /// Take what `export` made for this node, all of it or nothing
@@ -76,6 +84,7 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
     let tool = Tool::new("kpki", &cli.common);
     match &cli.verb {
         Verb::Phase(verb) => tool.run::<Verb>(verb, ABOUT, steps),
+        Verb::Renew(request) => renew::run(&tool, request),
         Verb::Export(request) => export::run(&tool, request),
         Verb::Import(request) => import::run(&tool, request),
         Verb::Status => status::print(&tool),
@@ -95,10 +104,12 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.add(authority::directory());
     steps.add(authority.clone());
     steps.extend(leaves.clone());
-    if tool.cluster()?.pki.trust_ca {
+    let cluster = tool.cluster()?;
+    if cluster.pki.trust_ca {
         steps.add(TrustAnchor::new(facts.os.family, "etcd-ca", &authority.pair.cert));
     }
     steps.add(Record::new(&authority, &leaves));
+    timer::add_to(&mut steps, &cluster);
     Ok(steps)
 }
 

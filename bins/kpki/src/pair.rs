@@ -28,6 +28,11 @@ impl Pair {
         Self { cert, key: format!("{ETCD_CERT_DIR}/{name}-key.pem").into(), owner }
     }
 
+    /// Who may read the key.
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
     /// Name of the step that looks after it.
     pub(crate) fn id(&self) -> String {
         format!("certificate:{}", self.cert.display())

@@ -44,6 +44,8 @@ fn plan_apply_again_check_and_back() {
     issue /etc/ssl/etcd/ssl/admin-node1.pem (CN=etcd-admin-node1): it does not exist
     issue /etc/ssl/etcd/ssl/node-node1.pem (CN=etcd-node-node1): it does not exist
     create /var/lib/k8steps/pki.json
+    create /etc/systemd/system/k8s-certs-renew.service (0644 root:root)
+    create /etc/systemd/system/k8s-certs-renew.timer (0644 root:root)
     ");
 }
 
@@ -261,6 +263,7 @@ fn help() {
 
       kpki plan      which certificates would be issued, and why
       kpki status    what there is, and how long it lasts
+      kpki renew     renew what ends soon, kubeadm's and the kubelet's as well
 
     Usage: kpki [OPTIONS] <COMMAND>
 
@@ -271,6 +274,8 @@ fn help() {
               does not work
       reset   Put back exactly what apply changed
       status  List every certificate of this node; exits 3 when one is not good
+      renew   Renew what ends soon, one after the other, seeing each at work before
+              the next
       export  Issue another node's certificates, for `import` there
       import  Take what `export` made for this node, all of it or nothing
       help    Print this message or the help of the given subcommand(s)

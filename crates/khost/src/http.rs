@@ -5,14 +5,17 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Certificate, Identity, blocking::Client};
+use reqwest::{
+    Certificate, Identity,
+    blocking::{Client, Response},
+};
 
 use crate::{Error, Result};
 
 /// How a server proves itself, and how we do.
 #[derive(Debug, Default)]
 pub struct Trust {
-    /// PEM of the authority its certificate must come from; without it any certificate will do,
+    /// PEM of the authorities its certificate must come from; without it any certificate will do,
     /// which is right only for loopback endpoints that have none of their own.
     pub ca: Option<Vec<u8>>,
     /// PEM of our certificate followed by its key.
@@ -26,6 +29,8 @@ pub struct Answer {
     pub status: u16,
     /// The body as text.
     pub body: String,
+    /// The certificate the server proved itself with: DER.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// A client that gives up after two seconds, follows no redirect and uses no proxy.
@@ -34,9 +39,10 @@ pub fn client(trust: &Trust) -> Result<Client> {
     let mut builder = Client::builder()
         .timeout(Duration::from_secs(2))
         .redirect(reqwest::redirect::Policy::none())
+        .tls_info(true)
         .no_proxy();
     builder = match &trust.ca {
-        Some(ca) => builder.tls_certs_only([Certificate::from_pem(ca).map_err(invalid)?]),
+        Some(ca) => builder.tls_certs_only(Certificate::from_pem_bundle(ca).map_err(invalid)?),
         None => builder.danger_accept_invalid_certs(true),
     };
     if let Some(identity) = &trust.identity {
@@ -50,10 +56,16 @@ pub fn client(trust: &Trust) -> Result<Client> {
 /// # Errors
 /// The reason nothing was answered, as one line: refused, timed out, which certificate problem.
 pub fn get(client: &Client, url: &str) -> Result<Answer, String> {
-    let response = client.get(url).send().map_err(|error| reason(&error))?;
+    answer(client.get(url).send())
+}
+
+fn answer(sent: reqwest::Result<Response>) -> Result<Answer, String> {
+    let response = sent.map_err(|error| reason(&error))?;
     let status = response.status().as_u16();
+    let tls = response.extensions().get::<reqwest::tls::TlsInfo>();
+    let certificate = tls.and_then(|tls| tls.peer_certificate()).map(<[u8]>::to_vec);
     let body = response.text().map_err(|error| reason(&error))?;
-    Ok(Answer { status, body })
+    Ok(Answer { status, body, certificate })
 }
 
 /// Whether something listens where `url` (`https://HOST:PORT`) points: one connection, closed at
@@ -75,10 +87,7 @@ pub fn takes_connections(url: &str) -> Result<(), String> {
 /// `POST url` with `json` as its body. The errors are those of [`get`].
 pub fn post(client: &Client, url: &str, json: &str) -> Result<Answer, String> {
     let request = client.post(url).header("content-type", "application/json").body(json.to_owned());
-    let response = request.send().map_err(|error| reason(&error))?;
-    let status = response.status().as_u16();
-    let body = response.text().map_err(|error| reason(&error))?;
-    Ok(Answer { status, body })
+    answer(request.send())
 }
 
 /// The deepest cause says it best: "connection refused", "certificate expired".

@@ -139,6 +139,16 @@ impl StaticPod {
         Wait::new(self.awaited("healthy", what), move |context| pod.ask(context.host))
     }
 
+    /// Whether the kubelet is to run it: its manifest is there.
+    pub fn is_wanted(&self, host: &Host) -> bool {
+        fs::exists(&host.path(self.component.manifest()))
+    }
+
+    /// Whether its container runs.
+    pub fn runs(&self, host: &Host) -> Result<bool> {
+        Ok(!self.component.running(host)?.is_empty())
+    }
+
     /// Why it must be started anew, if it must: files that it reads only at its start differ from
     /// those it has read, or (in a plan) a step before `step`, its own, changes one.
     pub fn stale(&self, context: &Context<'_>, step: &str) -> Result<Option<String>> {

@@ -70,6 +70,12 @@ pub(crate) fn forget_failures(name: &str) -> Result<()> {
     Cmd::new("systemctl").args(["reset-failed", name]).accept(&[0, 1]).run().map(drop)
 }
 
+/// Start `name` anew, however often it was started lately.
+pub fn restart(name: &str) -> Result<()> {
+    forget_failures(name)?;
+    systemctl(&["restart", name]).map(drop)
+}
+
 /// Give a unit back the enablement and activity it had.
 pub(crate) fn restore(name: &str, enabled: &str, active: bool) -> Result<()> {
     let now = show(name)?;

@@ -168,7 +168,7 @@ fn a_server_that_accepts_and_says_nothing_is_no_closed_port() {
 fn what_etcd_says_is_told() {
     let made = Certificates::new();
     let judged = |status, body: &str| {
-        let seen = made.probe(1).judge(&Answer { status, body: body.into() });
+        let seen = made.probe(1).judge(&Answer { status, body: body.into(), certificate: None });
         if let Seen::NotYet(why) = seen { why } else { "ready".into() }
     };
     assert_eq!(judged(200, r#"{"health":"true","reason":""}"#), "ready");
@@ -186,7 +186,8 @@ fn what_etcd_says_is_told() {
     assert_eq!(
         Probe { members: 1, ..made.probe(1) }.judge(&Answer {
             status: 503,
-            body: r#"{"health":"false","reason":"RAFT NO LEADER"}"#.into()
+            body: r#"{"health":"false","reason":"RAFT NO LEADER"}"#.into(),
+            certificate: None,
         }),
         Seen::not_yet("etcd has no leader: its disk may be slow")
     );

@@ -42,15 +42,25 @@ fn params(subject: &[(DnType, &str)], days: i64) -> CertificateParams {
 impl Authority {
     /// The authority `name`, put into `tree` as `FILE.crt` and `FILE.key`.
     pub(crate) fn new(tree: &Tree, name: &str, file: &str) -> Self {
+        Self::ending(tree, name, file, 3650)
+    }
+
+    /// Likewise, with a certificate that ends in `days`.
+    pub(crate) fn ending(tree: &Tree, name: &str, file: &str, days: i64) -> Self {
         let key = KeyPair::generate().unwrap();
-        let mut params = params(&[(DnType::CommonName, name)], 3650);
+        let mut params = params(&[(DnType::CommonName, name)], days);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let pem = params.self_signed(&key).unwrap().pem();
         tree.write(&format!("{SSL}/{file}.crt"), &pem);
         tree.write(&format!("{SSL}/{file}.key"), &key.serialize_pem());
-        let issuer = Issuer::from_ca_cert_pem(&pem, key).unwrap();
-        Self { pem, issuer }
+        Self::known(&pem, &key.serialize_pem())
+    }
+
+    /// The authority with this certificate and key.
+    pub(crate) fn known(pem: &str, key: &str) -> Self {
+        let issuer = Issuer::from_ca_cert_pem(pem, KeyPair::from_pem(key).unwrap()).unwrap();
+        Self { pem: pem.into(), issuer }
     }
 
     /// A certificate of `organisation` (may be empty) and `name`, that ends in `days`.

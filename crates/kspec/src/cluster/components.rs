@@ -20,6 +20,8 @@ pub struct Pki {
     pub validity_days: u32,
     /// Days before its end at which apply issues a certificate anew
     pub renew_before_days: u32,
+    /// Renew all certificates of the node by a timer, on the first Monday of each month
+    pub auto_renew: bool,
     /// Further names and addresses for the etcd certificates
     pub extra_sans: Vec<String>,
     /// Make the machine trust the etcd CA
@@ -189,6 +191,7 @@ impl Default for Pki {
             key_algorithm: KeyAlgorithm::Rsa2048,
             validity_days: 36500,
             renew_before_days: 30,
+            auto_renew: true,
             extra_sans: Vec::new(),
             trust_ca: true,
         }
