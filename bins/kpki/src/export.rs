@@ -1,23 +1,9 @@
 //! `kpki export NODE`: that node's certificates of etcd, for `kpki import` there. The authority's
 //! key stays where it is.
 
-use std::{
-    collections::BTreeMap,
-    fs::{File, Permissions},
-    io::{self, IsTerminal as _},
-    os::{
-        fd::AsFd as _,
-        unix::fs::{MetadataExt as _, PermissionsExt as _},
-    },
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use khost::{
-    Error, Result, Tool,
-    error::Exit,
-    fs::{self, Attributes},
-    named_node,
-};
+use khost::{Error, Result, Tool, error::Exit, handover::Outlet, named_node};
 use kspec::{PemPair, PkiExport, SCHEMA};
 use time::OffsetDateTime;
 
@@ -43,24 +29,12 @@ pub(crate) struct Request {
 /// # Errors
 /// `export-needless`, `export-to-terminal`, and whatever keeps the authority from issuing.
 pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
-    let terminal = request.output.is_none() && io::stdout().is_terminal();
-    if terminal {
-        return Err(Error::input("export-to-terminal", "private keys would be shown")
-            .hint("pipe it into `kpki import -` on the other node, or write it to a file: `--output FILE`"));
-    }
+    let outlet = Outlet { file: request.output.as_deref(), taken_by: "kpki import -" };
+    outlet.refuse_terminal()?;
     let text = document(tool, &request.to)?.to_json().map_err(|error| {
         Error::host("export-failed", "cannot encode the certificates").because(error)
     })?;
-    if let Some(file) = &request.output {
-        fs::write(&here(file), text.as_bytes(), Attributes { mode: 0o600, owner: None })?;
-    } else {
-        keep_private(&io::stdout()).map_err(|error| {
-            Error::host("export-exposed", "others could read what is exported")
-                .because(error)
-                .hint("write it to a file of its own: `--output FILE`")
-        })?;
-        tool.report.data(&text);
-    }
+    outlet.give(&tool.report, &text)?;
     Ok(Exit::Done)
 }
 
@@ -88,23 +62,4 @@ fn document(tool: &Tool, name: &str) -> Result<PkiExport> {
         pairs.insert(purpose.word().into(), PemPair { cert, key: key.serialize_pem() });
     }
     Ok(PkiExport { schema: SCHEMA, node: name.into(), ca: ca.pem, pairs })
-}
-
-/// A file that a shell opened for it (`> FILE`) has the shell's mode; it becomes 0600 before the
-/// first byte. Pipes have no mode.
-fn keep_private(out: &io::Stdout) -> io::Result<()> {
-    let file = File::from(out.as_fd().try_clone_to_owned()?);
-    let found = file.metadata()?;
-    if found.is_file() && found.mode() & 0o077 != 0 {
-        file.set_permissions(Permissions::from_mode(0o600))?;
-    }
-    Ok(())
-}
-
-/// `path` with its directory named, which files are replaced in.
-fn here(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(dir) if dir.as_os_str().is_empty() => Path::new(".").join(path),
-        _ => path.to_owned(),
-    }
 }

@@ -1,14 +1,11 @@
 //! `kpki import FILE|-`: take what `kpki export` made for this node, all of it or nothing.
 
-use std::{
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use khost::{
     Change, Context, Error, Owner, Result, Status, Step, StepList, Thing, Tool, engine,
     error::Exit,
-    fs,
+    fs, handover,
     steps::{
         account::{Group, User},
         file::File,
@@ -25,9 +22,6 @@ use crate::{
     names,
     pair::Pair,
 };
-
-/// Bytes that no export comes near to.
-const LARGEST: u64 = 1 << 20;
 
 const AGAIN: &str = "run `kpki export` again where it was made, and bring it whole";
 
@@ -48,7 +42,7 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     tool.needs_root("import")?;
     let cluster = tool.cluster()?;
     let node = tool.node(&cluster)?;
-    let export = parse(&read(&request.file)?)?;
+    let export = parse(&handover::take(&request.file)?)?;
     if export.node != node.name {
         return Err(Error::input(
             "import-other-node",
@@ -73,31 +67,6 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     steps.add(File::new(&authority.pair.cert).mode(0o644).owner(Owner::root()).secret(export.ca));
     steps.extend(given);
     engine::apply("kpki", &steps, &tool.context())
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    let failed = |error| Error::io("read", file, error);
-    let mut bytes = Vec::new();
-    if file == Path::new("-") {
-        io::stdin().lock().take(LARGEST).read_to_end(&mut bytes).map_err(failed)?;
-        return Ok(bytes);
-    }
-    let open = std::fs::File::open(file).map_err(failed)?;
-    let found = open.metadata().map_err(failed)?;
-    let mode = fs::mode(&found);
-    if found.is_file() && mode & 0o077 != 0 {
-        let file = file.display();
-        return Err(Error::input(
-            "import-exposed",
-            format!("others may read `{file}` ({mode:04o})"),
-        )
-        .because("it holds private keys")
-        .hint(format!(
-            "run `chmod 600 {file}`, or export anew if somebody else may have read it"
-        )));
-    }
-    open.take(LARGEST).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
 }
 
 fn parse(bytes: &[u8]) -> Result<PkiExport> {

@@ -19,6 +19,7 @@
 //! | [`http`] | ask an HTTPS health endpoint |
 //! | [`journal`] | remember how things were, and put them back |
 //! | [`kubectl`] | talk to the API server |
+//! | [`handover`] | pass secrets on to another node |
 //! | [`lock`] | be the only one of a phase at work |
 //! | [`lookup`] | ask a DNS server |
 //! | [`os`] | learn which distribution it is |
@@ -41,6 +42,7 @@ pub mod engines;
 pub mod error;
 mod events;
 pub mod fs;
+pub mod handover;
 mod host;
 pub mod http;
 pub mod journal;
