@@ -30,7 +30,7 @@ use khost::{
     },
 };
 use kspec::{
-    Cluster,
+    Cluster, Role,
     state::{App, Apps, Artifacts, Cni, ControlPlaneState},
 };
 
@@ -86,6 +86,12 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
 /// The phase as a list: a pure function of its inputs.
 fn steps(tool: &Tool) -> Result<StepList> {
     let cluster = tool.cluster()?;
+    let node = tool.node(&cluster)?;
+    if !node.is(Role::ControlPlane) {
+        let name = &node.name;
+        tool.report.say(&format!("node {name} is a worker: add-ons come from a control plane"));
+        return Ok(StepList::new());
+    }
     let artifacts: Artifacts = tool.state()?;
     let control_plane: ControlPlaneState = tool.state()?;
     let _network: Cni = tool.state()?; // without it no pod of an add-on starts

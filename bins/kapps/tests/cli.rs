@@ -455,3 +455,13 @@ fn help() {
               Print version
     ");
 }
+
+#[test]
+fn a_worker_has_nothing_to_install() {
+    let tree = Tree::with_cluster(
+        env!("CARGO_BIN_EXE_kapps"),
+        "[[node]]\nname = \"w\"\naddress = \"192.0.2.19\"\nroles = [\"worker\"]\n",
+    );
+    let (_, said) = tree.run(&["apply", "--node", "w"], 0);
+    assert!(said.contains("node w is a worker") && said.contains("nothing to do"), "{said}");
+}

@@ -16,13 +16,16 @@ mod runtime;
 mod subnet;
 
 use khost::{Result, StepList, Tool, app::Cli, error::Exit};
-use kspec::state::{Artifacts, ControlPlaneState};
+use kspec::{
+    Role,
+    state::{Artifacts, ControlPlaneState},
+};
 
 const ABOUT: &str = "Give this node a pod network
 
 Installs the CNI programs, runs flannel on every node of the cluster as a
 DaemonSet, and waits until flannel has given this node its share of the pod
-network and the node is Ready.
+network and the node is Ready. A worker waits for what a control plane applied.
 
 Reads cluster.toml, artifacts.json and control-plane.json; leaves cni.json.
 
@@ -69,7 +72,9 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let mut steps = StepList::new();
     steps.extend(plugins::installed(&artifacts)?);
     steps.add(runtime::forgotten_at_boot());
-    steps.add(flannel::applied(&cluster, &artifacts, &control_plane)?);
+    if node.is(Role::ControlPlane) {
+        steps.add(flannel::applied(&cluster, &artifacts, &control_plane)?);
+    }
     steps.add(subnet::given(&cluster.network.pod_cidr, &node.name));
     steps.add(links::OldTunnels::gone(flannel));
     steps.add(links::BridgeMtu::of_the_share(&cluster.network.pod_cidr));

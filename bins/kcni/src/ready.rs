@@ -19,7 +19,7 @@ pub(crate) fn node(name: &str) -> Wait {
         look: format!("kubectl describe node {name}"),
     };
     Wait::new(awaited, move |_| {
-        Ok(match Kubectl::admin().get_json(&["node", &name]) {
+        Ok(match Kubectl::here().get_json(&["node", &name]) {
             Ok(node) => seen(&node),
             Err(error) => Seen::not_yet(error.chain()),
         })

@@ -182,35 +182,47 @@ fn what_flannel_cannot_do_is_refused() {
 fn help() {
     let help = Tree::new(env!("CARGO_BIN_EXE_kcni")).help();
     insta::assert_snapshot!(help.split("\nShared options:").next().unwrap(), @r"
-Give this node a pod network
+    Give this node a pod network
 
-Installs the CNI programs, runs flannel on every node of the cluster as a
-DaemonSet, and waits until flannel has given this node its share of the pod
-network and the node is Ready.
+    Installs the CNI programs, runs flannel on every node of the cluster as a
+    DaemonSet, and waits until flannel has given this node its share of the pod
+    network and the node is Ready. A worker waits for what a control plane applied.
 
-Reads cluster.toml, artifacts.json and control-plane.json; leaves cni.json.
+    Reads cluster.toml, artifacts.json and control-plane.json; leaves cni.json.
 
-Example: show what would be applied to the cluster, then do it
+    Example: show what would be applied to the cluster, then do it
 
-    kcni manifests
-    kcni apply
+        kcni manifests
+        kcni apply
 
-Usage: kcni [OPTIONS] <COMMAND>
+    Usage: kcni [OPTIONS] <COMMAND>
 
-Commands:
-  plan       Show what apply would change; exits 3 when there is something
-  apply      Make it so; a second run changes nothing
-  check      Is it still so, and does it work? Exits 3 when it drifted, 1 when
-             it does not work
-  reset      Put back exactly what apply changed
-  manifests  Print flannel's manifests as YAML, for `kubectl apply -f -`
-  help       Print this message or the help of the given subcommand(s)
+    Commands:
+      plan       Show what apply would change; exits 3 when there is something
+      apply      Make it so; a second run changes nothing
+      check      Is it still so, and does it work? Exits 3 when it drifted, 1 when
+                 it does not work
+      reset      Put back exactly what apply changed
+      manifests  Print flannel's manifests as YAML, for `kubectl apply -f -`
+      help       Print this message or the help of the given subcommand(s)
 
-Options:
-  -h, --help
-          Print help (see a summary with '-h')
+    Options:
+      -h, --help
+              Print help (see a summary with '-h')
 
-  -V, --version
-          Print version
-");
+      -V, --version
+              Print version
+    ");
+}
+
+#[test]
+fn a_worker_waits_for_what_a_control_plane_applied() {
+    let tree = tree("");
+    let config = tree.read("/etc/k8steps/cluster.toml");
+    let worker = "\n[[node]]\nname = \"w\"\naddress = \"192.0.2.19\"\nroles = [\"worker\"]\n";
+    tree.write("/etc/k8steps/cluster.toml", &(config + worker));
+    let skipped = |node: &str| tree.run(&["plan", "-v", "--node", node], 3).1;
+    assert!(skipped("node1").contains("manifest:flannel"), "{}", skipped("node1"));
+    assert!(!skipped("w").contains("manifest:flannel"), "{}", skipped("w"));
+    assert!(skipped("w").contains("wait:node-ready"), "{}", skipped("w"));
 }

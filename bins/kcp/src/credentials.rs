@@ -27,19 +27,22 @@ const PAIRS: [(&str, &str); 6] = [
 /// What cannot be made again for a cluster that exists.
 const IRREPLACEABLE: [&str; 4] = ["ca.crt", "front-proxy-ca.crt", "sa.pub", "sa.key"];
 
+/// The last two only where the cluster is made: a kubelet that joins gets its own by a token.
 const KUBECONFIGS: [&str; 5] =
-    ["admin.conf", "super-admin.conf", "kubelet.conf", "controller-manager.conf", "scheduler.conf"];
+    ["admin.conf", "controller-manager.conf", "scheduler.conf", "kubelet.conf", "super-admin.conf"];
 
 /// All of them are there, and the API server's certificate has the wanted names.
 #[derive(Debug)]
 pub(crate) struct Credentials {
     /// Digest of the names in the API server's certificate.
     names: String,
+    kubeconfigs: &'static [&'static str],
 }
 
 impl Credentials {
     pub(crate) fn new(inputs: &Inputs) -> Self {
-        Self { names: Marker::wanted(inputs, "").names }
+        let kubeconfigs = if inputs.joins { &KUBECONFIGS[..3] } else { &KUBECONFIGS[..] };
+        Self { names: Marker::wanted(inputs, "").names, kubeconfigs }
     }
 }
 
@@ -50,10 +53,10 @@ impl Step for Credentials {
 
     fn check(&self, context: &Context<'_>) -> Result<Status> {
         let marker = Marker::read(context.host)?;
-        let missing = missing(context.host);
+        let missing = missing(context.host, self.kubeconfigs);
         refuse_a_second_authority(&marker, &missing)?;
         Ok(if !missing.is_empty() {
-            let what = if missing.len() == all().count() {
+            let what = if missing.len() == all(self.kubeconfigs).count() {
                 "let kubeadm issue the cluster's certificates, keys and kubeconfigs".into()
             } else {
                 let list: Vec<_> = missing.iter().map(|path| path.display().to_string()).collect();
@@ -77,7 +80,7 @@ impl Step for Credentials {
             .map(|dir| Thing::Directory(dir.into()))
             .collect();
         things.push(Marker::thing());
-        things.extend(all().map(Thing::File));
+        things.extend(all(self.kubeconfigs).map(Thing::File));
         Ok(things)
     }
 
@@ -85,7 +88,7 @@ impl Step for Credentials {
         let host = context.host;
         kubeadm::validate(context)?;
         let mut marker = Marker::read(host)?;
-        for path in unusable(host)? {
+        for path in unusable(host, self.kubeconfigs)? {
             fs::remove(&path)?;
         }
         if marker.names != self.names {
@@ -95,7 +98,12 @@ impl Step for Credentials {
             }
         }
         kubeadm::run(context, &["init", "phase", "certs", "all"], LIMIT)?;
-        kubeadm::run(context, &["init", "phase", "kubeconfig", "all"], LIMIT)?;
+        let one_by_one = self.kubeconfigs.iter().map(|name| name.trim_end_matches(".conf"));
+        let phases: Vec<_> =
+            if self.kubeconfigs == KUBECONFIGS { vec!["all"] } else { one_by_one.collect() };
+        for phase in phases {
+            kubeadm::run(context, &["init", "phase", "kubeconfig", phase], LIMIT)?;
+        }
         marker.names.clone_from(&self.names);
         marker.write(host)
     }
@@ -105,25 +113,25 @@ fn certificate(name: &str) -> PathBuf {
     Path::new(KUBE_CERT_DIR).join(name)
 }
 
-fn kubeconfigs() -> impl Iterator<Item = PathBuf> {
-    KUBECONFIGS.iter().map(|name| Path::new(KUBE_DIR).join(name))
+fn paths(kubeconfigs: &'static [&'static str]) -> impl Iterator<Item = PathBuf> {
+    kubeconfigs.iter().map(|name| Path::new(KUBE_DIR).join(name))
 }
 
 /// Every file, by its path on the host.
-fn all() -> impl Iterator<Item = PathBuf> {
+fn all(kubeconfigs: &'static [&'static str]) -> impl Iterator<Item = PathBuf> {
     let pairs = PAIRS.iter().flat_map(|(cert, key)| [certificate(cert), certificate(key)]);
-    pairs.chain(kubeconfigs())
+    pairs.chain(paths(kubeconfigs))
 }
 
 /// Those that are not there. The key of an authority may be kept elsewhere (kubeadm's "external
 /// CA"), so it is not missed while its certificate is there.
-fn missing(host: &Host) -> Vec<PathBuf> {
+fn missing(host: &Host, kubeconfigs: &'static [&'static str]) -> Vec<PathBuf> {
     let there = |path: &Path| fs::exists(&host.path(path));
     let kept_elsewhere = |path: &Path| {
         path.file_name().is_some_and(|name| name == "ca.key" || name == "front-proxy-ca.key")
             && there(&path.with_extension("crt"))
     };
-    all().filter(|path| !there(path) && !kept_elsewhere(path)).collect()
+    all(kubeconfigs).filter(|path| !there(path) && !kept_elsewhere(path)).collect()
 }
 
 /// A new authority or a new key for service accounts would cut off everything that runs.
@@ -144,20 +152,15 @@ fn refuse_a_second_authority(marker: &Marker, missing: &[PathBuf]) -> Result<()>
 
 /// What an interrupted kubeadm left and cannot go on with: it writes files in place, a key before
 /// its certificate, and stops at a key without one.
-fn unusable(host: &Host) -> Result<Vec<PathBuf>> {
+fn unusable(host: &Host, kubeconfigs: &'static [&'static str]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for (cert, key) in PAIRS.map(|(cert, key)| (certificate(cert), certificate(key))) {
         let (cert, key) = (host.path(cert), host.path(key));
-        let whole = |text: Option<String>| {
-            text.is_some_and(|text| {
-                text.contains("-----BEGIN ") && text.trim_end().ends_with("-----")
-            })
-        };
-        if !whole(fs::read_text(&cert)?) {
+        if !is_whole(&cert)? {
             found.extend([cert, key]);
         }
     }
-    for kubeconfig in kubeconfigs().map(|path| host.path(path)) {
+    for kubeconfig in paths(kubeconfigs).map(|path| host.path(path)) {
         // clientcmd writes keys in the order of the alphabet: `users` ends every whole one.
         let text = fs::read_text(&kubeconfig)?.unwrap_or_default();
         if !(text.ends_with('\n') && text.contains("\nusers:")) {
@@ -165,6 +168,12 @@ fn unusable(host: &Host) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// Whether the PEM file at `path` is there, to its end.
+pub(crate) fn is_whole(path: &Path) -> Result<bool> {
+    let text = fs::read_text(path)?.unwrap_or_default();
+    Ok(text.contains("-----BEGIN ") && text.trim_end().ends_with("-----"))
 }
 
 #[cfg(test)]
@@ -182,7 +191,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path());
         std::fs::create_dir_all(host.path("/etc/kubernetes/ssl")).unwrap();
-        for path in super::all() {
+        for path in super::all(&super::KUBECONFIGS) {
             let text = if path.extension().unwrap() == "conf" { CONF } else { PEM };
             put(&host, &path.display().to_string(), text);
         }
@@ -202,8 +211,8 @@ mod tests {
     #[test]
     fn what_is_whole_stays() {
         let (_root, host) = tree();
-        assert!(missing(&host).is_empty());
-        assert!(unusable(&host).unwrap().is_empty());
+        assert!(missing(&host, &super::KUBECONFIGS).is_empty());
+        assert!(unusable(&host, &super::KUBECONFIGS).unwrap().is_empty());
     }
 
     #[test]
@@ -212,25 +221,36 @@ mod tests {
         take(&host, "/etc/kubernetes/ssl/apiserver.crt");
         put(&host, "/etc/kubernetes/ssl/sa.pub", "-----BEGIN PUBLIC KEY-----\nMIIB");
         put(&host, "/etc/kubernetes/scheduler.conf", "apiVersion: v1\nclusters:\n- clu");
-        let found = unusable(&host).unwrap();
+        let found = unusable(&host, &super::KUBECONFIGS).unwrap();
         let names: Vec<_> = found.iter().map(|path| path.file_name().unwrap()).collect();
         assert_eq!(names, ["apiserver.crt", "apiserver.key", "sa.pub", "sa.key", "scheduler.conf"]);
+    }
+
+    #[test]
+    fn who_joined_makes_no_kubeconfig_for_its_kubelet() {
+        let (_root, host) = tree();
+        for name in ["kubelet.conf", "super-admin.conf"] {
+            take(&host, &format!("/etc/kubernetes/{name}"));
+        }
+        assert_eq!(missing(&host, &super::KUBECONFIGS).len(), 2);
+        assert!(missing(&host, &super::KUBECONFIGS[..3]).is_empty());
+        assert!(unusable(&host, &super::KUBECONFIGS[..3]).unwrap().is_empty());
     }
 
     #[test]
     fn an_authority_whose_key_is_kept_elsewhere_is_complete() {
         let (_root, host) = tree();
         take(&host, "/etc/kubernetes/ssl/ca.key");
-        assert!(missing(&host).is_empty());
-        assert!(unusable(&host).unwrap().is_empty());
+        assert!(missing(&host, &super::KUBECONFIGS).is_empty());
+        assert!(unusable(&host, &super::KUBECONFIGS).unwrap().is_empty());
     }
 
     #[test]
     fn a_running_cluster_gets_no_second_authority() {
         let (_root, host) = tree();
         take(&host, "/etc/kubernetes/ssl/ca.crt");
-        let missing = missing(&host);
-        let made = Marker { names: "n".into(), config: "c".into() };
+        let missing = missing(&host, &super::KUBECONFIGS);
+        let made = Marker { names: "n".into(), config: "c".into(), joined: false };
         let error = refuse_a_second_authority(&made, &missing).unwrap_err();
         assert_eq!(error.code(), "cluster-key-lost");
         refuse_a_second_authority(&Marker::default(), &missing).unwrap();

@@ -11,7 +11,7 @@ use kspec::{
     Cluster,
     cluster::{KubeProxyMode, Swap},
     paths::MANIFEST_DIR,
-    state::{CgroupVersion, Facts},
+    state::{CgroupVersion, Facts, Family},
 };
 
 use crate::{inputs::Inputs, kubeadm, kubeadm_config, marker::Marker};
@@ -22,6 +22,11 @@ pub(crate) const ID: &str = "kubeadm:init";
 /// Ports that the static pods and the kubelet of an interrupted run hold already.
 const PORTS: [u16; 4] = [6443, 10250, 10257, 10259];
 
+/// Whether, in this run, the node becomes part of a cluster: made here, or joined.
+pub(crate) fn comes(context: &Context<'_>) -> bool {
+    context.changes(ID) || context.changes(crate::join::ID)
+}
+
 /// The control plane runs, and kubeadm has done all it does for it.
 #[derive(Debug)]
 pub(crate) struct Init {
@@ -29,7 +34,7 @@ pub(crate) struct Init {
     ignored: Vec<String>,
     limit: u64,
     ipvs: bool,
-    trust: &'static [&'static str],
+    family: Family,
 }
 
 impl Init {
@@ -39,7 +44,7 @@ impl Init {
             ignored: ignored(&inputs.cluster, &inputs.facts),
             limit: inputs.cluster.kubeadm.init_timeout_seconds,
             ipvs: inputs.cluster.kube_proxy.mode == KubeProxyMode::Ipvs,
-            trust: kubeadm_config::trust_paths(inputs.facts.os.family),
+            family: inputs.facts.os.family,
         }
     }
 }
@@ -61,41 +66,9 @@ impl Step for Init {
         Ok(Status::Differs(Change::new(what)))
     }
 
-    /// In this order, so that reset (backwards) stops the kubelet before it ends the pods, ends
-    /// the pods before their packet filter rules (kube-proxy and kubelet would write them again),
-    /// and only then takes the files away.
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
-        let host = context.host;
-        let absent = |path: &&str| !fs::exists(&host.path(path));
         let mut things = vec![Marker::thing()];
-        // Directories that the static pods and kube-proxy mount, and the runtime makes.
-        let mounted =
-            self.trust.iter().copied().chain([MANIFEST_DIR, "/etc/ssl/certs", "/lib/modules"]);
-        things.extend(mounted.filter(absent).map(|path| Thing::Directory(path.into())));
-        things.extend(
-            ["/var/lib/kubelet/pki", "/usr/libexec/kubernetes", "/etc/kubernetes/tmp"]
-                .map(|path| Thing::Tree(path.into())),
-        );
-        let kubelet = ["config.yaml", "kubeadm-flags.env", "instance-config.yaml"];
-        let kubelet = kubelet.map(|name| Path::new("/var/lib/kubelet").join(name));
-        things.extend(
-            kubelet.into_iter().chain(Component::ALL.map(Component::manifest)).map(Thing::File),
-        );
-        // kube-proxy sets these.
-        let set = [
-            "net.ipv4.conf.all.route_localnet",
-            "net.netfilter.nf_conntrack_max",
-            "net.netfilter.nf_conntrack_tcp_timeout_established",
-            "net.netfilter.nf_conntrack_tcp_timeout_close_wait",
-        ];
-        let set = set.into_iter().filter(|key| sysctl::exists(host, key) && writable(host, key));
-        things.extend(set.map(|key| Thing::Sysctl(key.into())));
-        if self.ipvs {
-            things.push(Thing::Interface("kube-ipvs0".into()));
-        }
-        things.push(Thing::Chains("KUBE-".into()));
-        things.push(Thing::Containers);
-        things.push(Thing::Unit("kubelet.service".into()));
+        things.extend(touched(context, self.family, self.ipvs));
         Ok(things)
     }
 
@@ -115,6 +88,49 @@ impl Step for Init {
     }
 }
 
+/// What a node's part in a cluster brings about on it.
+///
+/// In this order, so that reset (backwards) stops the kubelet before it ends the pods, ends the
+/// pods before their packet filter rules (kube-proxy and kubelet would write them again), and only
+/// then takes the files away.
+pub(crate) fn touched(context: &Context<'_>, family: Family, ipvs: bool) -> Vec<Thing> {
+    let host = context.host;
+    let absent = |path: &&str| !fs::exists(&host.path(path));
+    let mut things = Vec::new();
+    // Directories that the static pods and kube-proxy mount, and the runtime makes.
+    let mounted = kubeadm_config::trust_paths(family).iter().copied().chain([
+        MANIFEST_DIR,
+        "/etc/ssl/certs",
+        "/lib/modules",
+    ]);
+    things.extend(mounted.filter(absent).map(|path| Thing::Directory(path.into())));
+    things.extend(
+        ["/var/lib/kubelet/pki", "/usr/libexec/kubernetes", "/etc/kubernetes/tmp"]
+            .map(|path| Thing::Tree(path.into())),
+    );
+    let kubelet = ["config.yaml", "kubeadm-flags.env", "instance-config.yaml"];
+    let kubelet = kubelet.map(|name| Path::new("/var/lib/kubelet").join(name));
+    things.extend(
+        kubelet.into_iter().chain(Component::ALL.map(Component::manifest)).map(Thing::File),
+    );
+    // kube-proxy sets these.
+    let set = [
+        "net.ipv4.conf.all.route_localnet",
+        "net.netfilter.nf_conntrack_max",
+        "net.netfilter.nf_conntrack_tcp_timeout_established",
+        "net.netfilter.nf_conntrack_tcp_timeout_close_wait",
+    ];
+    let set = set.into_iter().filter(|key| sysctl::exists(host, key) && writable(host, key));
+    things.extend(set.map(|key| Thing::Sysctl(key.into())));
+    if ipvs {
+        things.push(Thing::Interface("kube-ipvs0".into()));
+    }
+    things.push(Thing::Chains("KUBE-".into()));
+    things.push(Thing::Containers);
+    things.push(Thing::Unit("kubelet.service".into()));
+    things
+}
+
 /// Manifests of static pods that are there.
 fn present(host: &Host) -> Vec<PathBuf> {
     let manifests = Component::ALL.into_iter().map(Component::manifest);
@@ -122,7 +138,7 @@ fn present(host: &Host) -> Vec<PathBuf> {
 }
 
 /// Preflight checks that the operator lets pass, and those the machine is known to fail.
-fn ignored(cluster: &Cluster, facts: &Facts) -> Vec<String> {
+pub(crate) fn ignored(cluster: &Cluster, facts: &Facts) -> Vec<String> {
     let mut ignored = cluster.kubeadm.ignore_preflight_errors.clone();
     if facts.kernel.cgroup == CgroupVersion::V1 {
         ignored.push("SystemVerification".into());
@@ -138,7 +154,7 @@ fn ignored(cluster: &Cluster, facts: &Facts) -> Vec<String> {
 
 /// Checks that fail because an earlier run got so far: its manifests are there, and what runs
 /// from them holds the ports. kubeadm writes the manifests again and keeps the rest.
-fn left_behind(host: &Host) -> Result<Vec<String>> {
+pub(crate) fn left_behind(host: &Host) -> Result<Vec<String>> {
     let there = present(host);
     let kubelet = Cmd::new("systemctl").args(["is-active", "--quiet", "kubelet.service"]);
     let kubelet = kubelet.accept(&[0, 1, 2, 3, 4]).run()?.code == 0;

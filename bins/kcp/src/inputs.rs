@@ -2,11 +2,11 @@
 
 use khost::{Error, Result, Tool, static_pod::Component};
 use kspec::{
-    Cluster, Node, Role,
+    Cluster, JoinDocument, Node, Role,
     state::{Artifacts, Certificate, EtcdState, Facts, Member, NodeState, PkiState},
 };
 
-use crate::endpoints;
+use crate::{endpoints, join_document, marker::Marker};
 
 /// What the operator and the earlier phases say.
 #[derive(Debug, Clone)]
@@ -26,13 +26,17 @@ pub(crate) struct Inputs {
     pub(crate) local: String,
     /// `HOST:PORT` of the API server, for everyone.
     pub(crate) endpoint: String,
+    /// The node joins, or joined, a cluster that other nodes made.
+    pub(crate) joins: bool,
+    /// How, as long as it has not.
+    pub(crate) document: Option<JoinDocument>,
 }
 
 impl Inputs {
     pub(crate) fn read(tool: &Tool) -> Result<Self> {
         let cluster = tool.cluster()?;
         let node = tool.node(&cluster)?.clone();
-        refuse_others_than_the_first(&cluster, &node)?;
+        let document = join_document::kept(tool)?;
         let facts: Facts = tool.state()?;
         let artifacts: Artifacts = tool.state()?;
         let program = |name: &str| khost::artifacts::program(&artifacts, name).cloned();
@@ -51,10 +55,19 @@ impl Inputs {
             etcd_client,
             local: Component::ApiServer.url(&cluster),
             endpoint: endpoints::for_everyone(&cluster),
+            joins: joins(&cluster, &node, &Marker::read(&tool.host)?, document.is_some()),
+            document,
             cluster,
             node,
             facts,
         })
+    }
+
+    /// Whether this node, of all control planes, tells the cluster how it is configured: what it
+    /// would say otherwise than the others would change back and forth.
+    pub(crate) fn speaks_for_all(&self) -> bool {
+        let first = self.cluster.with_role(Role::ControlPlane).next();
+        first.is_some_and(|first| first.name == self.node.name)
     }
 
     /// Names and addresses in the API server's certificate.
@@ -63,26 +76,38 @@ impl Inputs {
     }
 }
 
-fn refuse_others_than_the_first(cluster: &Cluster, node: &Node) -> Result<()> {
-    let name = &node.name;
-    if !node.is(Role::ControlPlane) {
-        return Err(Error::input(
-            "not-control-plane",
-            format!("node `{name}` is no control plane"),
-        )
-        .because("joining a cluster is not part of this version of kcp")
-        .hint("run kcp on the node with the role control-plane"));
+/// The first control plane makes the cluster, all others join it; and so does the first where it
+/// was given a document for that, since it is being replaced.
+fn joins(cluster: &Cluster, node: &Node, made: &Marker, has_document: bool) -> bool {
+    let first = cluster.with_role(Role::ControlPlane).next();
+    if made.is_initialised() {
+        return made.joined;
     }
-    match cluster.with_role(Role::ControlPlane).next() {
-        Some(first) if first.name != *name => {
-            let first = &first.name;
-            Err(Error::input(
-                "join-unsupported",
-                format!("node `{name}` is a further control plane"),
-            )
-            .because("joining a cluster is not part of this version of kcp")
-            .hint(format!("run kcp on `{first}`, the first control plane")))
-        }
-        _ => Ok(()),
+    has_document || first.is_none_or(|first| first.name != node.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use kspec::Cluster;
+
+    use super::joins;
+    use crate::marker::Marker;
+
+    #[test]
+    fn the_first_control_plane_makes_the_cluster_and_the_others_join() {
+        let mut cluster = Cluster::example("node1", "192.0.2.11".parse().unwrap());
+        let mut other = cluster.nodes[0].clone();
+        other.name = "node2".into();
+        cluster.nodes.push(other.clone());
+        let first = cluster.nodes[0].clone();
+        let fresh = Marker::default();
+        assert!(!joins(&cluster, &first, &fresh, false));
+        assert!(joins(&cluster, &first, &fresh, true), "it is being replaced");
+        assert!(joins(&cluster, &other, &fresh, false));
+        // What was done once stays, wherever the node stands in cluster.toml by now.
+        let made = Marker { config: "sha256:1".into(), ..Marker::default() };
+        assert!(!joins(&cluster, &other, &made, false));
+        let joined = Marker { joined: true, ..made };
+        assert!(joins(&cluster, &first, &joined, false));
     }
 }

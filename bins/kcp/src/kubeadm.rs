@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use khost::{Cmd, Context, Error, Result};
+use khost::{Cmd, Context, Error, Result, cmd::Output};
 
 use crate::kubeadm_config;
 
@@ -20,7 +20,35 @@ pub(crate) fn run(context: &Context<'_>, args: &[&str], limit: u64) -> Result<()
             report.say(line);
         }
     };
-    let output = cmd(args).limit(Duration::from_secs(limit)).run_telling(&mut tell)?;
+    let command = cmd(args, CONFIG).limit(Duration::from_secs(limit));
+    unless_busy(&command.run_telling(&mut tell)?)
+}
+
+/// `kubeadm ARGS` with the configuration `config`, which may hold secrets: it goes in through a
+/// pipe. `limit` in seconds.
+pub(crate) fn run_with(
+    context: &Context<'_>,
+    args: &[&str],
+    config: &str,
+    limit: u64,
+) -> Result<()> {
+    let report = context.report;
+    let mut tell = |line: &str| {
+        if is_public(line) && !report.is_json() {
+            report.say(line);
+        }
+    };
+    let command = cmd(args, "--config=/dev/stdin").input(config);
+    unless_busy(&command.limit(Duration::from_secs(limit)).run_telling(&mut tell)?)
+}
+
+/// What `kubeadm ARGS`, which reads no configuration, prints: a secret.
+pub(crate) fn ask(args: &[&str], limit: Duration) -> Result<String> {
+    let output = Cmd::new(PROGRAM).args(args.iter().copied()).limit(limit).run()?;
+    Ok(output.stdout)
+}
+
+fn unless_busy(output: &Output) -> Result<()> {
     if output.code == LOCKED {
         return Err(Error::host("kubeadm-busy", "another kubeadm is still at work")
             .because("an interrupted run can leave one behind; it was waited for for a minute")
@@ -51,12 +79,12 @@ pub(crate) fn words(error: &Error) -> String {
 /// A killed kcp leaves its kubeadm running for a while; two of them must never work at once. The
 /// lock is on kubeadm's own file, so it leaves nothing behind, and `flock --no-fork` becomes
 /// kubeadm, so a limit ends kubeadm itself.
-fn cmd(args: &[&str]) -> Cmd {
+fn cmd(args: &[&str], config: &str) -> Cmd {
     let mut cmd = Cmd::new("flock")
         .args(LOCK)
         .args([PROGRAM, PROGRAM])
         .args(args.iter().copied())
-        .arg(CONFIG)
+        .arg(config)
         .accept(&[0, LOCKED])
         .env("PATH", "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin");
     // kubeadm hands proxies on to the static pods, where they break what talks inside the cluster.

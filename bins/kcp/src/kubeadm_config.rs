@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use khost::{Error, Result};
-use kspec::{Role, paths, state::Family};
+use kspec::{Node, Role, paths, state::Family};
 use serde_json::{Value, json};
 
 use crate::{endpoints::PORT, inputs::Inputs, kube_proxy, patches, scheduler};
@@ -34,13 +34,8 @@ pub(crate) fn render(inputs: &Inputs) -> Result<String> {
 }
 
 fn init(inputs: &Inputs) -> Value {
-    let taints = if inputs.node.is(Role::Worker) {
-        json!([]) // the pods of users run here as well
-    } else {
-        json!([{ "key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule" }])
-    };
     // kubeadm gives up by itself, and says why, before it would be killed.
-    let patience = Duration::from_secs(inputs.cluster.kubeadm.init_timeout_seconds * 4 / 5);
+    let patience = patience(inputs.cluster.kubeadm.init_timeout_seconds);
     let mut init = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "InitConfiguration",
@@ -50,11 +45,11 @@ fn init(inputs: &Inputs) -> Value {
             "criSocket": inputs.runtime.cri_socket,
             "imagePullPolicy": "IfNotPresent",
             "imagePullSerial": true,
-            "taints": taints,
+            "taints": taints(&inputs.node),
         },
         "timeouts": {
-            "controlPlaneComponentHealthCheck": go_duration(patience),
-            "kubeletHealthCheck": go_duration(patience),
+            "controlPlaneComponentHealthCheck": patience,
+            "kubeletHealthCheck": patience,
         },
     });
     if patches::needed(&inputs.facts) {
@@ -63,7 +58,22 @@ fn init(inputs: &Inputs) -> Value {
     init
 }
 
-fn cluster(inputs: &Inputs) -> Value {
+/// Taints that kubeadm registers a node with; those of cluster.toml follow.
+pub(crate) fn taints(node: &Node) -> Value {
+    if node.is(Role::Worker) {
+        json!([]) // the pods of users run here as well
+    } else {
+        json!([{ "key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule" }])
+    }
+}
+
+/// How long kubeadm waits for one thing when it has `limit` seconds for all.
+pub(crate) fn patience(limit: u64) -> String {
+    go_duration(Duration::from_secs(limit * 4 / 5))
+}
+
+/// `ClusterConfiguration`.
+pub(crate) fn cluster(inputs: &Inputs) -> Value {
     let (cluster, etcd) = (&inputs.cluster, &inputs.etcd);
     let given = &cluster.control_plane;
     let api_server = args(&api_server_args(inputs), &given.api_server_args);

@@ -19,7 +19,7 @@ pub(crate) fn running() -> Guarded {
 
 fn check(context: &Context<'_>) -> Result<Status> {
     let joined = fs::exists(&context.host.path(KUBELET_CONF));
-    if !joined || context.changes(init::ID) {
+    if !joined || init::comes(context) {
         return Ok(Status::Done); // in a plan: `kubeadm init` starts it
     }
     let asked = Cmd::new("systemctl").args(["is-active", UNIT]).accept(&[0, 1, 2, 3, 4]).run()?;

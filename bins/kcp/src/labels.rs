@@ -16,7 +16,7 @@ pub(crate) fn wanted(node: &Node) -> Guarded {
     Guarded::new(
         "node-labels",
         move |context: &Context<'_>| {
-            let starting = context.changes(init::ID) || context.changes(kubelet::ID);
+            let starting = init::comes(context) || context.changes(kubelet::ID);
             let live = if starting && !Kubectl::admin().answers() {
                 None // in a plan: the API server is yet to be started
             } else {

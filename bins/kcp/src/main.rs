@@ -5,12 +5,17 @@
 //! Writes `control-plane.json`, `/usr/local/bin/{kubeadm,kubectl}`, what kubeadm keeps below
 //!        `/etc/kubernetes`, `/root/.kube/config`
 
+mod authorities;
 mod credentials;
 mod endpoints;
 mod fixed;
 mod health;
 mod init;
 mod inputs;
+mod join;
+mod join_command;
+mod join_config;
+mod join_document;
 mod kube_proxy;
 mod kubeadm;
 mod kubeadm_config;
@@ -20,8 +25,10 @@ mod labels;
 mod leave;
 mod marker;
 mod patches;
+mod remove;
 mod scheduler;
 mod settings;
+mod worker;
 
 use khost::{
     Result, StepList, Tool,
@@ -30,6 +37,7 @@ use khost::{
     static_pod::{Component, StaticPod},
     steps::{directory::Directory, file::File, program::Program},
 };
+use kspec::Role;
 
 use crate::inputs::Inputs;
 
@@ -40,6 +48,11 @@ Installs kubeadm and kubectl, writes kubeadm's configuration, runs
 kubeconfigs at its own API server, and waits until the API server, the
 controller manager and the scheduler work and pods can be admitted. The node
 is Ready only once kcni has given it a network.
+
+The first control plane of cluster.toml makes the cluster. Every other node
+joins it, as a control plane or as a worker, once it was brought what it needs:
+
+    kcp join-command node2 | ssh node2 kcp join -
 
 Reads cluster.toml, facts.json, artifacts.json, pki.json, etcd.json and
 node.json; leaves control-plane.json.
@@ -56,6 +69,16 @@ const COMPLETION: &str = "/etc/bash_completion.d/kubectl.sh";
 enum Verb {
     #[command(flatten)]
     Phase(khost::app::Verb),
+    /// Print what another node needs to join, for `kcp join` there
+    ///
+    /// A token of 24 hours, and whom to trust; for a control plane also the key to the cluster's
+    /// authorities, which are laid ready, encrypted, in the cluster for two hours. Secrets: it goes
+    /// into a pipe or a file of mode 0600.
+    JoinCommand(join_command::Request),
+    /// Take what `join-command` made for this node; `apply` then joins
+    Join(join_document::Request),
+    /// Take a node out of the cluster: move its pods away, and forget it
+    Remove(remove::Request),
 }
 
 fn main() -> std::process::ExitCode {
@@ -63,12 +86,22 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(cli: Cli<Verb>) -> Result<Exit> {
-    let Verb::Phase(verb) = cli.verb;
-    Tool::new("kcp", &cli.common).run::<Verb>(&verb, ABOUT, steps)
+    let tool = Tool::new("kcp", &cli.common);
+    match cli.verb {
+        Verb::Phase(khost::app::Verb::Reset { yes }) => tool.reset(yes, || remove::farewell(&tool)),
+        Verb::Phase(verb) => tool.run::<Verb>(&verb, ABOUT, steps),
+        Verb::JoinCommand(request) => join_command::run(&tool, &request),
+        Verb::Join(request) => join_document::run(&tool, &request),
+        Verb::Remove(request) => remove::run(&tool, &request),
+    }
 }
 
 /// The phase as a list: a pure function of its inputs.
 fn steps(tool: &Tool) -> Result<StepList> {
+    let cluster = tool.cluster()?;
+    if !tool.node(&cluster)?.is(Role::ControlPlane) {
+        return worker::steps(tool, &cluster);
+    }
     let inputs = Inputs::read(tool)?;
     let config = kubeadm_config::render(&inputs)?;
     fixed::refuse_changes(tool, &config)?;
@@ -85,13 +118,22 @@ fn steps(tool: &Tool) -> Result<StepList> {
     // kubelet, controller manager and scheduler are pointed at the node's own API server before
     // they start for the first time, so none has to be restarted for it. admin.conf must wait:
     // kubeadm copies its server into the `cluster-info` that joining nodes go by.
+    // A kubelet that joins gets its kubeconfig while kubeadm is at it, for this node's server.
+    if inputs.joins {
+        steps.add(authorities::Brought::new(&inputs));
+    }
     steps.add(credentials::Credentials::new(&inputs));
-    steps.extend(
-        ["kubelet", "controller-manager", "scheduler"]
-            .map(|name| kubeconfig::own_server(name, &inputs.local, credentials::ID)),
-    );
-    steps.add(init::Init::new(&inputs, &config));
-    steps.add(kubeconfig::own_server("admin", &inputs.local, init::ID));
+    let own = |name, after| kubeconfig::own_server(name, &inputs.local, after);
+    steps.extend(["controller-manager", "scheduler"].map(|name| own(name, credentials::ID)));
+    let made = if inputs.joins { join::ID } else { init::ID };
+    if inputs.joins {
+        steps.add(join::Join::of_control_plane(&inputs, &config));
+        steps.add(own("kubelet", made));
+    } else {
+        steps.add(own("kubelet", credentials::ID));
+        steps.add(init::Init::new(&inputs, &config));
+    }
+    steps.add(own("admin", made));
     steps.add(kubeconfig::rotating_certificate());
     steps.add(Directory::new(kubeconfig::ROOT_DIR).mode(0o700).filled()); // kubectl caches in it
     steps.add(kubeconfig::for_root(&inputs.local));

@@ -23,13 +23,24 @@ pub(crate) struct Marker {
     pub(crate) names: String,
     /// Digest of kubeadm's configuration; empty until `kubeadm init` has finished once.
     pub(crate) config: String,
+    /// The node joined a cluster that other nodes made.
+    pub(crate) joined: bool,
 }
 
 impl Marker {
+    /// What it says once a worker runs, which joined with `config`.
+    pub(crate) fn of_worker(config: &str) -> Self {
+        Self { config: Sha256::of(config).to_string(), names: String::new(), joined: true }
+    }
+
     /// What it says once the control plane runs with `config`.
     pub(crate) fn wanted(inputs: &Inputs, config: &str) -> Self {
         let names = inputs.certificate_names().join("\n");
-        Self { config: Sha256::of(config).to_string(), names: Sha256::of(names).to_string() }
+        Self {
+            config: Sha256::of(config).to_string(),
+            names: Sha256::of(names).to_string(),
+            joined: inputs.joins,
+        }
     }
 
     /// Whether `kubeadm init` has finished once.
@@ -53,11 +64,13 @@ impl Marker {
             let found = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
             found.unwrap_or_default().to_owned()
         };
-        Ok(Self { config: value("config"), names: value("names") })
+        let joined = value("joined") == "yes";
+        Ok(Self { config: value("config"), names: value("names"), joined })
     }
 
     pub(crate) fn write(&self, host: &Host) -> Result<()> {
-        let text = format!("names {}\nconfig {}\n", self.names, self.config);
+        let joined = if self.joined { "joined yes\n" } else { "" };
+        let text = format!("names {}\nconfig {}\n{joined}", self.names, self.config);
         let attributes = Attributes { mode: 0o644, owner: None };
         fs::write(&host.path(Self::path()), text.as_bytes(), attributes)
     }
@@ -74,9 +87,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path());
         std::fs::create_dir_all(root.path().join("var/lib/k8steps")).unwrap();
-        let mut marker = Marker { names: "sha256:1".into(), config: String::new() };
-        for config in ["", "sha256:2"] {
+        let mut marker = Marker { names: "sha256:1".into(), config: String::new(), joined: false };
+        for (config, joined) in [("", false), ("sha256:2", false), ("sha256:2", true)] {
             marker.config = config.into();
+            marker.joined = joined;
             marker.write(&host).unwrap();
             assert_eq!(Marker::read(&host).unwrap(), marker);
             assert_eq!(marker.is_initialised(), !config.is_empty());

@@ -20,6 +20,7 @@ const LIMIT: u64 = 60;
 /// which the kubelet picks up. The digest in the marker tells, so dying on the way loses nothing.
 pub(crate) fn applied(inputs: &Inputs, config: &str) -> Guarded {
     let wanted = Marker::wanted(inputs, config);
+    let speaks = inputs.speaks_for_all();
     let (asked, pod) = (wanted.clone(), format!("kube-apiserver-{}", inputs.node.name));
     Guarded::new(
         "control-plane-settings",
@@ -35,10 +36,13 @@ pub(crate) fn applied(inputs: &Inputs, config: &str) -> Guarded {
         },
         move |context: &Context<'_>| {
             kubeadm::validate(context)?;
-            kubeadm::run(context, &["init", "phase", "upload-config", "kubeadm"], LIMIT)?;
-            kubeadm::run(context, &["init", "phase", "addon", "kube-proxy"], LIMIT)?;
-            let restart = ["rollout", "restart", "daemonset/kube-proxy", "--namespace=kube-system"];
-            Kubectl::admin().cmd(&restart).run()?; // it reads its ConfigMap only when it starts
+            if speaks {
+                kubeadm::run(context, &["init", "phase", "upload-config", "kubeadm"], LIMIT)?;
+                kubeadm::run(context, &["init", "phase", "addon", "kube-proxy"], LIMIT)?;
+                let restart =
+                    ["rollout", "restart", "daemonset/kube-proxy", "--namespace=kube-system"];
+                Kubectl::admin().cmd(&restart).run()?; // it reads its ConfigMap only at its start
+            }
             replace_static_pods(context, &pod)?;
             wanted.write(context.host)
         },

@@ -159,20 +159,6 @@ fn a_control_plane_needs_its_etcd_certificate() {
 }
 
 #[test]
-fn only_the_first_control_plane_is_made() {
-    let worker = "[[node]]\nname = \"node0\"\naddress = \"192.0.2.10\"\nroles = [\"worker\"]\n";
-    let tree = tree(worker);
-    let (_, stderr) = tree.run(&["apply", "--node", "node0"], 2);
-    assert!(stderr.contains("error[not-control-plane]"), "{stderr}");
-
-    let further = worker.replace("worker", "control-plane");
-    let tree = self::tree(&further);
-    let (_, stderr) = tree.run(&["apply", "--node", "node1"], 2);
-    assert!(stderr.contains("error[join-unsupported]"), "{stderr}");
-    assert!(stderr.contains("run kcp on `node0`"), "{stderr}");
-}
-
-#[test]
 fn what_a_running_cluster_cannot_take_is_refused() {
     let tree = tree("");
     tree.run(&["apply"], 0);
@@ -194,7 +180,7 @@ fn what_a_running_cluster_cannot_take_is_refused() {
 
 #[test]
 fn help_tells_what_it_is_for() {
-    insta::assert_snapshot!(Tree::new(KCP).help(), @r#"
+    insta::assert_snapshot!(Tree::new(KCP).help(), @r"
     Make this node a control plane, with kubeadm
 
     Installs kubeadm and kubectl, writes kubeadm's configuration, runs
@@ -202,6 +188,11 @@ fn help_tells_what_it_is_for() {
     kubeconfigs at its own API server, and waits until the API server, the
     controller manager and the scheduler work and pods can be admitted. The node
     is Ready only once kcni has given it a network.
+
+    The first control plane of cluster.toml makes the cluster. Every other node
+    joins it, as a control plane or as a worker, once it was brought what it needs:
+
+        kcp join-command node2 | ssh node2 kcp join -
 
     Reads cluster.toml, facts.json, artifacts.json, pki.json, etcd.json and
     node.json; leaves control-plane.json.
@@ -214,12 +205,16 @@ fn help_tells_what_it_is_for() {
     Usage: kcp [OPTIONS] <COMMAND>
 
     Commands:
-      plan   Show what apply would change; exits 3 when there is something
-      apply  Make it so; a second run changes nothing
-      check  Is it still so, and does it work? Exits 3 when it drifted, 1 when it
-             does not work
-      reset  Put back exactly what apply changed
-      help   Print this message or the help of the given subcommand(s)
+      plan          Show what apply would change; exits 3 when there is something
+      apply         Make it so; a second run changes nothing
+      check         Is it still so, and does it work? Exits 3 when it drifted, 1
+                    when it does not work
+      reset         Put back exactly what apply changed
+      join-command  Print what another node needs to join, for `kcp join` there
+      join          Take what `join-command` made for this node; `apply` then joins
+      remove        Take a node out of the cluster: move its pods away, and forget
+                    it
+      help          Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help
@@ -264,5 +259,5 @@ fn help_tells_what_it_is_for() {
     Exit codes: 0 done, 1 the host or cluster failed, 2 bad input or usage, 3
     differs
     Files:      /etc/k8steps/cluster.toml, /var/lib/k8steps; see docs/contract.md
-    "#);
+    ");
 }

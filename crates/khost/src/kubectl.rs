@@ -22,6 +22,21 @@ impl Kubectl {
         }
     }
 
+    /// As this node's kubelet, which may read its own node, and the pods on it.
+    pub fn kubelet() -> Self {
+        Self { kubeconfig: kspec::paths::KUBELET_CONF.into(), ..Self::admin() }
+    }
+
+    /// As the administrator on a control plane, as the kubelet on a worker.
+    pub fn here() -> Self {
+        if Self::is_admin() { Self::admin() } else { Self::kubelet() }
+    }
+
+    /// Whether this node has the administrator's kubeconfig: it is a control plane.
+    pub fn is_admin() -> bool {
+        crate::fs::exists(std::path::Path::new(kspec::paths::ADMIN_CONF))
+    }
+
     /// `kubectl ARGS`, to be run. It keeps no cache: a look at the cluster writes nothing, and
     /// what it would keep below the user's home is no file of ours.
     pub fn cmd(&self, args: &[&str]) -> Cmd {

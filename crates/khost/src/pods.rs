@@ -45,7 +45,7 @@ impl Pods {
         let namespace = format!("--namespace={}", self.namespace);
         let mut args = vec!["pods", &namespace, &selector];
         args.extend(on.as_deref());
-        let list = Kubectl::admin().get_json(&args)?;
+        let list = Kubectl::here().get_json(&args)?;
         Ok(items(&list).to_vec())
     }
 
@@ -54,7 +54,7 @@ impl Pods {
         let name = text(pod, "/metadata/name");
         let about = format!("--field-selector=involvedObject.name={name},type=Warning");
         let args = ["events", &namespace, &about, "--sort-by=.metadata.creationTimestamp"];
-        let list = Kubectl::admin().get_json(&args).ok()?;
+        let list = Kubectl::here().get_json(&args).ok()?;
         let event = items(&list).last()?;
         Some(format!("last event: {}: {}", text(event, "/reason"), text(event, "/message")))
     }
@@ -124,7 +124,7 @@ fn last_words(host: &Host, pod: &Value) -> Option<String> {
     } else {
         let (namespace, tail) = (format!("--namespace={namespace}"), format!("--tail={LINES}"));
         let args = ["logs", name, "--container", container, &namespace, &tail];
-        Kubectl::admin().cmd(&args).run().ok()?.stdout
+        Kubectl::here().cmd(&args).run().ok()?.stdout
     };
     let lines: Vec<_> = said.trim_end().lines().collect();
     let last = lines[lines.len().saturating_sub(LINES)..].join("\n");

@@ -7,6 +7,7 @@
 mod cidr;
 mod digest;
 mod document;
+mod join_document;
 mod lock;
 mod nearest;
 mod pki_export;
@@ -21,6 +22,7 @@ pub use cidr::Cidr;
 pub use cluster::{Cluster, Node, Problem, Role};
 pub use digest::Sha256;
 pub use document::commented;
+pub use join_document::JoinDocument;
 pub use lock::{Arch, Format, Lock, LockedFile, LockedImage};
 pub use pki_export::{PemPair, PkiExport};
 pub use published::schemas;

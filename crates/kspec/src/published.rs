@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 
-use crate::{Cluster, Lock, PkiExport, state};
+use crate::{Cluster, JoinDocument, Lock, PkiExport, state};
 
 /// Schema file name and schema, one for each exchanged file. `docs/schemas/` holds them as text.
 pub fn schemas() -> Vec<(&'static str, Schema)> {
@@ -13,6 +13,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("artifacts.schema.json", schema::<state::Artifacts>()),
         ("pki.schema.json", schema::<state::PkiState>()),
         ("pki-export.schema.json", schema::<PkiExport>()),
+        ("join.schema.json", schema::<JoinDocument>()),
         ("etcd.schema.json", schema::<state::EtcdState>()),
         ("node.schema.json", schema::<state::NodeState>()),
         ("control-plane.schema.json", schema::<state::ControlPlaneState>()),

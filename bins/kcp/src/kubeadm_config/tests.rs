@@ -16,6 +16,8 @@ pub(crate) fn inputs() -> Inputs {
     facts.os.family = Family::RedHat;
     let member = Member { path: "/store/x".into(), sha256: Sha256::of("x") };
     Inputs {
+        joins: false,
+        document: None,
         node: cluster.nodes[0].clone(),
         facts,
         etcd: ktest::etcd(),

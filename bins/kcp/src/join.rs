@@ -1,0 +1,166 @@
+//! `kubeadm join`, once, and again where it was interrupted.
+
+use khost::{
+    Change, Context, Error, Result, Status, Step, Thing, fs,
+    static_pod::{Component, last_words},
+};
+use kspec::{
+    Cluster, JoinDocument, Role,
+    cluster::KubeProxyMode,
+    paths::{CNI_BIN_DIR, CNI_CONF_DIR, KUBE_CERT_DIR, KUBELET_CONF},
+    state::Facts,
+};
+
+use crate::{
+    init,
+    inputs::Inputs,
+    join_config::{self, Joining},
+    join_document, kubeadm,
+    marker::Marker,
+};
+
+/// The step's id.
+pub(crate) const ID: &str = "kubeadm:join";
+
+/// What the kubelet goes by until it has a certificate. kubeadm removes it in the end.
+const BOOTSTRAP_CONF: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
+
+/// This node is part of the cluster, and kubeadm has done all it does for it.
+#[derive(Debug)]
+pub(crate) struct Join {
+    pub(crate) joining: Joining,
+    pub(crate) wanted: Marker,
+    pub(crate) cluster: Cluster,
+    pub(crate) facts: Facts,
+    pub(crate) document: Option<JoinDocument>,
+}
+
+impl Join {
+    /// A further control plane, whose own configuration is `config`.
+    pub(crate) fn of_control_plane(inputs: &Inputs, config: &str) -> Self {
+        Self {
+            joining: Joining::of(inputs),
+            wanted: Marker::wanted(inputs, config),
+            cluster: inputs.cluster.clone(),
+            facts: inputs.facts.clone(),
+            document: inputs.document.clone(),
+        }
+    }
+
+    fn is_control_plane(&self) -> bool {
+        self.joining.node.is(Role::ControlPlane)
+    }
+
+    fn run(&self, context: &Context<'_>) -> Result<()> {
+        let host = context.host;
+        let mut ignored = init::ignored(&self.cluster, &self.facts);
+        ignored.extend(init::left_behind(host)?);
+        // kprep makes the directory; kubespray passes this check over as well.
+        ignored.push("DirAvailable--etc-kubernetes-manifests".into());
+        let ca = format!("{KUBE_CERT_DIR}/ca.crt");
+        for path in [BOOTSTRAP_CONF, &ca] {
+            if fs::exists(&host.path(path)) {
+                ignored.push(format!("FileAvailable-{}", path.replace('/', "-")));
+            }
+        }
+        let ignored = format!("--ignore-preflight-errors={}", ignored.join(","));
+        let document = self
+            .document
+            .as_ref()
+            .ok_or_else(|| join_document::missing(&self.joining.node.name))?;
+        let config = join_config::render(&self.joining, document)?;
+        if self.is_control_plane() {
+            // From this node's own configuration: that of the cluster names another node's
+            // certificate for etcd.
+            kubeadm::run(context, &["init", "phase", "control-plane", "all"], 60)?;
+        }
+        let args = ["join", "--skip-phases=control-plane-prepare", &ignored];
+        let limit = self.cluster.kubeadm.init_timeout_seconds;
+        let limit = context.limit.map_or(limit, |limit| limit.as_secs());
+        kubeadm::run_with(context, &args, &config, limit)
+            .map_err(|error| self.explained(context, &error))
+    }
+
+    /// kubeadm's words, and those of whichever static pod spoke last.
+    fn explained(&self, context: &Context<'_>, error: &Error) -> Error {
+        let mut cause = kubeadm::words(error);
+        let preflight = cause.contains("[ERROR ");
+        if self.is_control_plane()
+            && !preflight
+            && let Some(words) = last_words(context.host, &Component::ALL)
+        {
+            cause = format!("{cause}\n{words}");
+        }
+        let node = &self.joining.node.name;
+        let hint = if cause.contains("already exists in the cluster") {
+            format!("run `kcp remove {node}` on a control plane, then `kcp apply` here")
+        } else if preflight {
+            "mend what stands after [ERROR, or name it in [kubeadm] ignore-preflight-errors".into()
+        } else if ["JWS signature", "Unauthorized", "expired", "public key"]
+            .iter()
+            .any(|sign| cause.contains(sign))
+        {
+            join_document::how_to_get(node)
+        } else {
+            "see `journalctl -u kubelet -n 50`; `kcp apply` goes on where it stopped".into()
+        };
+        Error::host("kubeadm-join-failed", "`kubeadm join` did not finish")
+            .because(cause)
+            .hint(hint)
+    }
+}
+
+impl Step for Join {
+    fn id(&self) -> String {
+        ID.into()
+    }
+
+    fn check(&self, context: &Context<'_>) -> Result<Status> {
+        let there = fs::exists(&context.host.path(KUBELET_CONF));
+        let what = match (Marker::read(context.host)?.is_initialised(), there) {
+            (true, true) => return Ok(Status::Done),
+            (true, false) => "run kubeadm join again: the kubelet's kubeconfig is gone",
+            (false, false) => "run kubeadm join",
+            (false, true) => "go on with kubeadm join: it was interrupted",
+        };
+        Ok(Status::Differs(Change::new(what)))
+    }
+
+    /// As `kubeadm init` does. A node that joins gets the pods of every `DaemonSet` at once,
+    /// flannel's among them, so what these bring about is to be known before.
+    fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
+        let vni = self.cluster.network.flannel.vni;
+        let mut things = vec![
+            Thing::File(join_document::PATH.into()),
+            Thing::File(BOOTSTRAP_CONF.into()),
+            Thing::File(KUBELET_CONF.into()),
+            Thing::File(format!("{KUBE_CERT_DIR}/ca.crt").into()),
+            Thing::Tree("/run/flannel".into()),
+            Thing::File(format!("{CNI_BIN_DIR}/flannel").into()),
+            Thing::File(format!("{CNI_CONF_DIR}/10-flannel.conflist").into()),
+            Thing::Chains("CNI-".into()),
+            Thing::Chains("FLANNEL-".into()),
+            Thing::Interface(format!("flannel.{vni}")),
+            Thing::Interface("cni0".into()),
+        ];
+        let ipvs = self.cluster.kube_proxy.mode == KubeProxyMode::Ipvs;
+        things.extend(init::touched(context, self.facts.os.family, ipvs));
+        Ok(things)
+    }
+
+    fn apply(&self, context: &Context<'_>) -> Result<()> {
+        let host = context.host;
+        if !fs::exists(&host.path(KUBELET_CONF)) {
+            self.run(context)?;
+        } else if self.is_control_plane() {
+            // Killed before its end. All it does after the kubelet has its kubeconfig is this; a
+            // whole second join would refuse to, since the node is there.
+            kubeadm::run(context, &["init", "phase", "control-plane", "all"], 60)?;
+            kubeadm::run(context, &["init", "phase", "mark-control-plane"], 60)?;
+        }
+        for secret in [BOOTSTRAP_CONF, join_document::PATH] {
+            fs::remove(&host.path(secret))?;
+        }
+        self.wanted.write(host)
+    }
+}

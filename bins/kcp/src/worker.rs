@@ -1,0 +1,69 @@
+//! A node that is no control plane: it joins, and runs the pods of users.
+
+use std::time::Duration;
+
+use khost::{
+    Result, StepList, Tool,
+    kubectl::Kubectl,
+    steps::{program::Program, wait::Wait},
+    wait::{Awaited, Seen},
+};
+use kspec::{
+    Cluster, Node,
+    state::{Artifacts, Facts, NodeState},
+};
+
+use crate::{
+    endpoints,
+    join::Join,
+    join_config::{self, Joining},
+    join_document, kubelet, leave,
+    marker::Marker,
+};
+
+/// The phase as a list.
+pub(crate) fn steps(tool: &Tool, cluster: &Cluster) -> Result<StepList> {
+    let node = tool.node(cluster)?;
+    let facts: Facts = tool.state()?;
+    let artifacts: Artifacts = tool.state()?;
+    let runtime: NodeState = tool.state()?;
+    let joining = Joining {
+        node: node.clone(),
+        address: facts.address,
+        cri_socket: runtime.cri_socket,
+        limit: cluster.kubeadm.init_timeout_seconds,
+        patched: false,
+    };
+    let wanted = Marker::of_worker(&join_config::public(&joining).to_string());
+    let document = join_document::kept(tool)?;
+    if document.is_none() && tool.host.is_live() && !Marker::read(&tool.host)?.is_initialised() {
+        return Err(join_document::missing(&node.name));
+    }
+
+    let mut steps = StepList::new();
+    for name in ["kubeadm", "kubectl"] {
+        steps.add(Program::new(name, khost::artifacts::program(&artifacts, name)?));
+    }
+    steps.add(Join { joining, wanted, cluster: cluster.clone(), facts, document });
+    steps.add(kubelet::running());
+    steps.add(registered(node));
+    steps.add(leave::state_of_worker(cluster, &endpoints::for_everyone(cluster)));
+    Ok(steps)
+}
+
+/// The cluster knows the node.
+fn registered(node: &Node) -> Wait {
+    let name = node.name.clone();
+    let awaited = Awaited {
+        id: "node-registered".into(),
+        what: format!("node {name} in the cluster"),
+        limit: Duration::from_secs(120),
+        look: "journalctl -u kubelet -n 50".into(),
+    };
+    Wait::new(awaited, move |_| {
+        Ok(match Kubectl::kubelet().get_json(&["node", &name]) {
+            Ok(_) => Seen::Ready,
+            Err(error) => Seen::NotYet(error.chain()),
+        })
+    })
+}

@@ -1,0 +1,124 @@
+//! Nodes that join, on a tree: who does, and which documents are taken.
+
+#![expect(clippy::disallowed_methods, reason = "tests meddle")]
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+};
+
+use ktest::Tree;
+
+/// node1 makes the cluster; node0 is a worker of it, node2 a further control plane.
+const MORE: &str = "[[node]]\nname = \"node0\"\naddress = \"192.0.2.10\"\nroles = [\"worker\"]\n";
+
+fn of_three() -> Tree {
+    let tree = Tree::with_cluster(env!("CARGO_BIN_EXE_kcp"), MORE);
+    let files = ["kubeadm", "kubectl"].map(|name| tree.store(name, "1.33.3", &[name]));
+    tree.leave(&ktest::artifacts(files, []));
+    tree.leave(&ktest::facts());
+    tree.leave(&ktest::pki());
+    tree.leave(&ktest::etcd());
+    tree.leave(&ktest::node());
+    let config = tree.read("/etc/k8steps/cluster.toml");
+    let further = MORE.replace("node0", "node2").replace(".10", ".12");
+    let further = further.replace("worker", "control-plane");
+    tree.write("/etc/k8steps/cluster.toml", &(config + &further));
+    tree
+}
+
+fn private(tree: &Tree) {
+    fs::set_permissions(tree.path("/document"), Permissions::from_mode(0o600)).unwrap();
+}
+
+/// What `kcp join-command NODE` writes, with something replaced.
+fn document(node: &str, from: &str, to: &str) -> String {
+    let text = format!(
+        r#"{{ "schema": 1, "node": "{node}", "cluster": "cluster.local", "version": "1.33.3",
+            "endpoint": "192.0.2.11:6443", "token": "abcdef.0123456789abcdef",
+            "ca-key-hash": "sha256:00", "certificate-key": "5ec2e7",
+            "expires": "2999-01-01T00:00:00Z" }}"#
+    );
+    text.replace(from, to)
+}
+
+#[test]
+fn who_does_not_make_the_cluster_joins_it() {
+    let ids = |node: &str| {
+        let tree = of_three();
+        let (planned, said) = tree.run(&["plan", "-v", "--node", node], 3);
+        planned + &said
+    };
+    let (first, worker, further) = (ids("node1"), ids("node0"), ids("node2"));
+    assert!(first.contains("kubeadm:init") && !first.contains("kubeadm:join"), "{first}");
+    assert!(further.contains("kubeadm:join") && !further.contains("kubeadm:init"), "{further}");
+    assert!(further.contains("kubeadm:authorities"), "{further}");
+    assert!(worker.contains("kubeadm:join") && !worker.contains("kubeadm-config"), "{worker}");
+}
+
+#[test]
+fn what_joins_is_kept_for_apply_and_gone_with_reset() {
+    let tree = of_three();
+    let before = tree.listing();
+    tree.write("/document", &document("node0", "", ""));
+    let (file, args) = (tree.path("/document"), ["join", "--node", "node0"]);
+    let file = file.display().to_string();
+    let args = [&args[..], &[&file]].concat();
+    let (_, said) = tree.run(&args, 2);
+    assert!(said.contains("error[import-exposed]") && said.contains("chmod 600"), "{said}");
+    private(&tree);
+    let (told, said) = tree.run(&args, 0);
+    assert!(!(told + &said).contains("0123456789abcdef"), "the token is shown: {said}");
+    assert!(said.contains("`kcp apply` joins `node0` now"), "{said}");
+    assert!(tree.listing().contains("etc/kubernetes/kubeadm-join.json 100600"));
+    tree.run(&args, 0);
+    tree.run(&["reset", "--yes", "--node", "node0"], 0);
+    fs::remove_file(tree.path("/document")).unwrap();
+    assert_eq!(tree.listing(), before);
+}
+
+#[test]
+fn a_document_that_does_not_fit_is_refused() {
+    let refused = |node: &str, text: &str, error: &str, hint: &str| {
+        let tree = of_three();
+        tree.write("/document", text);
+        private(&tree);
+        let file = tree.path("/document").display().to_string();
+        tree.refuses(&["join", "--node", node, &file], 2, error, hint);
+        assert!(!tree.path("/etc/kubernetes/kubeadm-join.json").exists());
+    };
+    let again = "run `kcp join-command node0` on a control plane";
+    refused("node0", "{", "join-invalid", "make it anew with `kcp join-command`");
+    refused(
+        "node0",
+        &document("node0", r#""schema": 1"#, r#""schema": 2"#),
+        "join-invalid",
+        "make it anew",
+    );
+    refused("node0", &document("node2", "", ""), "join-other-node", again);
+    refused("node0", &document("node0", "2999", "1999"), "join-expired", again);
+    let other = document("node0", "192.0.2.11:6443", "192.0.2.99:6443");
+    refused("node0", &other, "join-other-cluster", "give all nodes the same cluster.toml");
+    refused(
+        "node0",
+        &document("node0", "1.33.3", "1.33.4"),
+        "join-other-cluster",
+        "give all nodes",
+    );
+    let worker = document("node2", r#""certificate-key": "5ec2e7","#, "");
+    let again = "run `kcp join-command node2` on a control plane";
+    refused("node2", &worker, "join-without-certificates", again);
+}
+
+#[test]
+fn nobody_joins_from_where_no_control_plane_runs() {
+    let tree = of_three();
+    let args = ["join-command", "node0", "--node", "node1"];
+    tree.refuses(&args, 2, "not-a-control-plane", "run it on a control plane");
+    let args = ["join-command", "node1", "--node", "node1"];
+    tree.refuses(&args, 2, "join-itself", "name the node that is to join");
+    let args = ["join-command", "node9", "--node", "node1"];
+    tree.refuses(&args, 2, "node-unknown", "choose one of");
+    let args = ["remove", "node0", "--node", "node1"];
+    tree.refuses(&args, 2, "no-admin-kubeconfig", "run `kcp remove node0` on a control plane");
+}
