@@ -14,6 +14,7 @@ use crate::{
     inspect::Seen,
     issue::{self, Term},
     pair::Pair,
+    rotate,
 };
 
 /// `[pki]`, and the time it is.
@@ -126,12 +127,12 @@ impl Authority {
         let (cert, key) = (self.pair.certificate(host)?, self.pair.private_key(host)?);
         let key = match key {
             Some(Ok(key)) => Some(key),
-            Some(Err(why)) => return Err(self.key_unusable(why)),
+            Some(Err(why)) => return Err(self.key_unusable(host, why)),
             None => None,
         };
         match (cert, key, &self.maker) {
             (Some(Ok(seen)), Some(key), _) if seen.public_key != key.public_key_raw() => {
-                Err(self.key_unusable("it belongs to another certificate"))
+                Err(self.key_unusable(host, "it belongs to another certificate"))
             }
             (Some(Ok(seen)), _, _) if !seen.is_authority => Err(self.not_an_authority(&seen)),
             (Some(_), None, None) => Err(self.key_missing()),
@@ -165,11 +166,15 @@ impl Authority {
             })
     }
 
-    fn key_unusable(&self, why: impl Into<String>) -> Error {
+    fn key_unusable(&self, host: &Host, why: impl Into<String>) -> Error {
         let key = self.pair.key.display();
-        Error::host("ca-key-unusable", format!("`{key}` cannot be used"))
-            .because(why.into())
-            .hint(format!("restore `{key}` from a backup or another etcd node"))
+        Error::host("ca-key-unusable", format!("`{key}` cannot be used")).because(why.into()).hint(
+            if rotate::is_begun(host) {
+                "run `kpki rotate-ca` again, which was interrupted".into()
+            } else {
+                format!("restore `{key}` from a backup or another etcd node")
+            },
+        )
     }
 
     fn not_an_authority(&self, seen: &Seen) -> Error {
@@ -206,6 +211,13 @@ impl Authority {
     /// Refuse, before anything is written, an authority that cannot be used.
     pub(crate) fn refuse_unusable(&self, host: &Host) -> Result<()> {
         self.verdict(host).map(drop)
+    }
+
+    /// Refuse what only the node that makes it can do.
+    pub(crate) fn refuse_follower(&self) -> Result<()> {
+        let Some(maker) = &self.maker else { return Ok(()) };
+        Err(Error::input("ca-elsewhere", "etcd's certificate authority is not made on this node")
+            .hint(format!("run it on node `{maker}`")))
     }
 
     /// Refuse to issue in its name while it is yet to be made or renewed.

@@ -16,6 +16,7 @@ mod names;
 mod pair;
 mod record;
 mod renew;
+mod rotate;
 mod status;
 mod timer;
 
@@ -69,6 +70,11 @@ enum Verb {
     /// Where something does not work with its new certificate, the old one is put back. It needs no
     /// API server: also when everything has ended, it is renewed.
     Renew(renew::Request),
+    /// Replace etcd's authority: trust both, issue anew, drop the old one
+    ///
+    /// Killed anywhere, it is taken up by the next run. Where other nodes have to follow, each run
+    /// does one of three stages and says what to do on them.
+    RotateCa,
     /// Issue another node's certificates, for `import` there
     Export(export::Request),
     /// Take what `export` made for this node, all of it or nothing
@@ -85,6 +91,7 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
     match &cli.verb {
         Verb::Phase(verb) => tool.run::<Verb>(verb, ABOUT, steps),
         Verb::Renew(request) => renew::run(&tool, request),
+        Verb::RotateCa => rotate::run(&tool),
         Verb::Export(request) => export::run(&tool, request),
         Verb::Import(request) => import::run(&tool, request),
         Verb::Status => status::print(&tool),

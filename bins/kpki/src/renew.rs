@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use self::renewal::Renewal;
 use crate::{
     authority::Rules,
-    inventory::{self, Item, Keeper, State},
+    inventory::{self, Issuer, Item, Keeper, State},
     leaf::Leaf,
     record::Record,
 };
@@ -105,6 +105,22 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     };
     refuse_elsewhere(tool, &world, &elsewhere)?;
     Ok(exit)
+}
+
+/// Issue what etcd's authority did not, for a rotation: each seen at work before the next.
+pub(crate) fn add_etcd(steps: &mut StepList, tool: &Tool) -> Result<()> {
+    let cluster = tool.cluster()?;
+    let node = tool.node(&cluster)?.clone();
+    let rules = Rules::new(&cluster, OffsetDateTime::now_utc())?;
+    let leaves = crate::certificates(tool)?.map(|(_, leaves)| leaves).unwrap_or_default();
+    let items = inventory::items(&tool.host, &cluster, &node)?;
+    let world = Rc::new(World { cluster, node, rules, leaves });
+    for item in items {
+        if item.issuer == Issuer::Etcd && !item.is_authority() {
+            steps.add(Renewal::new(&world, item, false));
+        }
+    }
+    Ok(())
 }
 
 /// Leave those with these names, when there are any.

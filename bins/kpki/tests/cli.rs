@@ -268,16 +268,17 @@ fn help() {
     Usage: kpki [OPTIONS] <COMMAND>
 
     Commands:
-      plan    Show what apply would change; exits 3 when there is something
-      apply   Make it so; a second run changes nothing
-      check   Is it still so, and does it work? Exits 3 when it drifted, 1 when it
-              does not work
-      reset   Put back exactly what apply changed
-      status  List every certificate of this node; exits 3 when one is not good
-      renew   Renew what ends soon, one after the other, seeing each at work before
-              the next
-      export  Issue another node's certificates, for `import` there
-      import  Take what `export` made for this node, all of it or nothing
-      help    Print this message or the help of the given subcommand(s)
+      plan       Show what apply would change; exits 3 when there is something
+      apply      Make it so; a second run changes nothing
+      check      Is it still so, and does it work? Exits 3 when it drifted, 1 when
+                 it does not work
+      reset      Put back exactly what apply changed
+      status     List every certificate of this node; exits 3 when one is not good
+      renew      Renew what ends soon, one after the other, seeing each at work
+                 before the next
+      rotate-ca  Replace etcd's authority: trust both, issue anew, drop the old one
+      export     Issue another node's certificates, for `import` there
+      import     Take what `export` made for this node, all of it or nothing
+      help       Print this message or the help of the given subcommand(s)
     ");
 }

@@ -80,9 +80,15 @@ impl Renewal {
     fn prepare(&self, context: &Context<'_>) -> Result<Record> {
         let (host, rules) = (context.host, self.world.rules);
         let held = self.item.read(host)?;
-        let state = self.item.state(host, &held, rules.now, 0)?;
         let files = material::of(&self.world, host, &self.item, &held)?;
-        let record = Record { old_is_good: state == State::Good, files };
+        // Whoever issued it: while an authority is replaced, both are trusted.
+        let usable = match &held.cert {
+            Some(Ok(seen)) => {
+                held.key_fault().is_none() && seen.out_of_term(rules.now, 0).is_none()
+            }
+            _ => false,
+        };
+        let record = Record { old_is_good: usable, files };
         record.write(host, self.item.name)?;
         Ok(record)
     }

@@ -10,6 +10,8 @@ use crate::{
     os,
 };
 
+const END: &str = "-----END CERTIFICATE-----\n";
+
 /// A CA certificate in the distribution's place for local authorities.
 #[derive(Debug, Clone)]
 pub struct TrustAnchor {
@@ -48,7 +50,9 @@ impl Step for TrustAnchor {
         let wanted = fs::read_text(&host.path(&self.from))?.unwrap_or_default();
         let anchor = fs::read_text(&host.path(&self.path))?.unwrap_or_default();
         let bundle = fs::read_text(&host.path(self.bundle()))?.unwrap_or_default();
-        let trusted = !wanted.is_empty() && anchor == wanted && bundle.contains(wanted.trim());
+        // While an authority is replaced the file holds two, which the bundle may have apart.
+        let known = wanted.split_inclusive(END).all(|pem| bundle.contains(pem.trim()));
+        let trusted = !wanted.is_empty() && anchor == wanted && known;
         // In a plan, where nothing is written: an earlier step would make it anew.
         let renewed = context.changes(&format!("certificate:{}", self.from.display()));
         Ok(if trusted && (!renewed || context.changes(&self.id())) {
