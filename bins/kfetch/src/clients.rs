@@ -1,4 +1,4 @@
-//! The clients that speak to registries: one for all hosts that are trusted alike.
+//! HTTP clients: one for all hosts that are trusted alike.
 
 use std::{
     collections::BTreeMap,
@@ -6,84 +6,87 @@ use std::{
     time::Duration,
 };
 
-use khost::{Error, Result};
-use oci_client::{
-    Client,
-    client::{ClientConfig, ClientProtocol},
+use khost::{Error, Host, Result, client_certificate};
+use kspec::cluster::ClientPair;
+use reqwest::{
+    Identity, Proxy,
+    blocking::{Client, ClientBuilder},
 };
 
 use crate::{
     download::{CONNECT_LIMIT, USER_AGENT, reason},
-    source::{Proxies, RegistryHost},
-    trust::Authority,
+    source::Sources,
+    trust::{Authority, Trust},
+    web,
 };
-
-/// Whether they speak HTTP without TLS, whether any certificate will do, and which authorities
-/// they may come from: `oci-client` has one answer to each for all hosts of a client.
-type Kind = (bool, bool, Vec<Authority>);
 
 /// Clients, made when they are first needed.
 pub(crate) struct Clients {
     stall: Duration,
-    proxies: Proxies,
-    made: Mutex<BTreeMap<Kind, Client>>,
+    proxies: Vec<Proxy>,
+    host: Host,
+    made: Mutex<BTreeMap<Trust, Asking>>,
+}
+
+/// A client.
+#[derive(Debug, Clone)]
+pub(crate) struct Asking {
+    pub(crate) client: Client,
+    /// It trusts nobody, since this machine does not: no use to ask where there is TLS.
+    pub(crate) alone: bool,
 }
 
 impl Clients {
-    pub(crate) fn new(stall: Duration, proxies: Proxies) -> Self {
-        Self { stall, proxies, made: Mutex::default() }
+    /// `stall` is how long no byte may come.
+    pub(crate) fn new(stall: Duration, sources: &Sources) -> Result<Self> {
+        let (proxies, host) = (sources.proxies.all()?, sources.host.clone());
+        Ok(Self { stall, proxies, host, made: Mutex::default() })
     }
 
-    /// The client for `host`.
-    pub(crate) fn get(&self, host: &RegistryHost) -> Result<Client> {
+    /// The client for hosts that are to be trusted so.
+    pub(crate) fn get(&self, trust: &Trust) -> Result<Asking> {
         let mut clients = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = (host.plain, host.skip_verify, host.authorities.clone());
-        if let Some(client) = clients.get(&kind) {
-            return Ok(client.clone());
+        if let Some(made) = clients.get(trust) {
+            return Ok(made.clone());
         }
-        // `oci-client` 0.18 makes a default client before its own, and panics where that fails.
-        reqwest::Client::builder().build().map_err(|error| {
-            let what = format!("cannot ask {}: this machine has no CA certificates", host.base());
-            Error::host("no-ca-certificates", what)
-                .because(format!("images take some, even over plain HTTP: {}", reason(&error)))
-                .hint(
-                    "install the package ca-certificates, or let the variable SSL_CERT_FILE name \
-                     a PEM file with the certificate of a CA you trust",
-                )
-        })?;
-        let config = ClientConfig {
-            protocol: if host.plain { ClientProtocol::Http } else { ClientProtocol::Https },
-            accept_invalid_certificates: host.skip_verify,
-            extra_root_certificates: kind.2.iter().map(Authority::for_registry).collect(),
-            read_timeout: Some(self.stall),
-            connect_timeout: Some(self.stall.min(CONNECT_LIMIT)),
-            user_agent: USER_AGENT,
-            http_proxy: self.proxies.http.clone(),
-            https_proxy: self.proxies.https.clone(),
-            no_proxy: self.proxies.none.clone(),
-            ..ClientConfig::default()
+        let identity = trust.client.as_ref().map(|pair| self.identity(pair)).transpose()?;
+        let builder = || {
+            let builder =
+                self.proxies.iter().cloned().fold(Client::builder(), ClientBuilder::proxy);
+            let builder = builder
+                .user_agent(USER_AGENT)
+                .redirect(web::redirects())
+                .timeout(self.stall) // of each read, not of the whole
+                .connect_timeout(trust.connect.unwrap_or(CONNECT_LIMIT).min(self.stall))
+                .tls_danger_accept_invalid_certs(trust.skip_verify);
+            identity.iter().cloned().fold(builder, ClientBuilder::identity)
         };
-        let client = Client::try_from(config).map_err(|error| setup_failed(&error))?;
-        clients.insert(kind, client.clone());
-        Ok(client)
+        let own = || trust.authorities.iter().flat_map(Authority::certificates);
+        // A machine without CA certificates can still ask those it needs none for.
+        let (client, alone) = match builder().tls_certs_merge(own()).build() {
+            Err(_) => {
+                let alone = !trust.skip_verify && trust.authorities.is_empty();
+                (builder().tls_certs_only(own()).build(), alone)
+            }
+            client => (client, false),
+        };
+        let client = client.map_err(|error| {
+            Error::host("tls-setup", "cannot set up HTTPS").because(reason(&error))
+        })?;
+        let asking = Asking { client, alone };
+        clients.insert(trust.clone(), asking.clone());
+        Ok(asking)
     }
 
-    /// A client that asks `host` nothing but what the answer's headers say.
-    pub(crate) fn asking(&self, host: &RegistryHost) -> Result<reqwest::Client> {
-        let roots = host.authorities.iter().flat_map(Authority::certificates);
-        let builder = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .tls_certs_merge(roots)
-            .tls_danger_accept_invalid_certs(host.skip_verify)
-            .read_timeout(self.stall)
-            .connect_timeout(self.stall.min(CONNECT_LIMIT))
-            .redirect(reqwest::redirect::Policy::none());
-        let proxies = self.proxies.all()?.into_iter();
-        let builder = proxies.fold(builder, reqwest::ClientBuilder::proxy);
-        builder.build().map_err(|error| setup_failed(&error))
+    fn identity(&self, pair: &ClientPair) -> Result<Identity> {
+        let pem = client_certificate::read(&self.host, pair)?;
+        Identity::from_pem(&pem).map_err(|_| {
+            let path = pair.certificate.display();
+            Error::input("registry-client-invalid", format!("`{path}` cannot be shown to a host"))
+                .because(
+                    "it and its private key are not as `openssl x509` and `openssl pkey` write",
+                )
+                .hint("correct `client` of the registry host in cluster.toml")
+        })
     }
-}
-
-fn setup_failed(error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::host("tls-setup", "cannot set up HTTPS").because(reason(error))
 }

@@ -7,22 +7,23 @@ use khost::{
     Result,
     docker_config::{DockerConfig, UserAndPassword, is_this_machine, unprotected},
 };
-use oci_client::secrets::RegistryAuth;
 
-use crate::source::RegistryHost;
+use crate::registry_host::RegistryHost;
 
 /// Who to be for `host`.
 ///
 /// # Errors
 /// `password-unprotected` when others could read the password on its way.
-pub(crate) fn for_host(config: &DockerConfig, host: &RegistryHost) -> Result<RegistryAuth> {
-    let Some(UserAndPassword { user, password }) = config.login(&host.authority)? else {
-        return Ok(RegistryAuth::Anonymous);
-    };
-    if (host.plain || host.skip_verify) && !is_this_machine(&host.authority) {
+pub(crate) fn for_host(
+    config: &DockerConfig,
+    host: &RegistryHost,
+) -> Result<Option<UserAndPassword>> {
+    let login = config.login(&host.authority)?;
+    let open = host.is_plain() || host.trust.skip_verify;
+    if login.is_some() && open && !is_this_machine(&host.authority) {
         return Err(unprotected(&host.base()));
     }
-    Ok(RegistryAuth::Basic(user, password))
+    Ok(login)
 }
 
 #[cfg(test)]
@@ -32,10 +33,10 @@ mod tests {
         docker_config::DockerConfig,
         fs::{Attributes, write},
     };
-    use kspec::cluster::Download;
+    use kspec::cluster::{self, Download};
 
     use super::for_host;
-    use crate::source::RegistryHost;
+    use crate::registry_host::RegistryHost;
 
     #[test]
     fn a_password_is_not_sent_where_others_can_read_it() {
@@ -49,11 +50,11 @@ mod tests {
         let download =
             Download { docker_config: Some("/config.json".into()), ..Download::default() };
         let config = DockerConfig::of(&download, &Host::new(dir.path())).unwrap();
-        let host = |authority: &str, plain, skip_verify| RegistryHost {
-            authority: authority.into(),
-            plain,
-            skip_verify,
-            authorities: Vec::new(),
+        let host = |authority: &str, plain, skip_verify| {
+            let url = format!("{}://{authority}", if plain { "http" } else { "https" });
+            let described =
+                cluster::RegistryHost { skip_verify, ..cluster::RegistryHost::new(url) };
+            RegistryHost::new(&described, "h", Vec::new()).unwrap()
         };
         for (plain, skip_verify) in [(true, false), (false, true)] {
             let error = for_host(&config, &host(hosts[0], plain, skip_verify)).unwrap_err();

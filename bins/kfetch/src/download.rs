@@ -13,18 +13,18 @@ use std::{
 
 use khost::{Error, Result};
 use kspec::{LockedFile, Sha256};
-use oci_client::Reference;
 use reqwest::{StatusCode, blocking::Client};
 
 use crate::{
     attempt::Failure,
+    clients::Clients,
     elf,
     pace::{FLOOR, Pace},
     partial::Partial,
     registry::{Registries, Repository},
     source::Sources,
     store::Store,
-    trust::Authority,
+    trust::Trust,
     web,
 };
 
@@ -62,9 +62,9 @@ pub(crate) enum Source<'a> {
     /// Whoever serves the URL.
     Web,
     /// A registry, for a manifest.
-    Manifest(&'a Repository<'a>, Reference),
-    /// A registry, for the blob with this digest.
-    Blob(&'a Repository<'a>, String),
+    Manifest(&'a Repository),
+    /// A registry, for a blob.
+    Blob(&'a Repository),
 }
 
 /// A blob that is wanted.
@@ -80,39 +80,26 @@ pub(crate) struct Blob<'a> {
 }
 
 /// Bytes that come.
-pub(crate) struct Answer<'a> {
+pub(crate) struct Answer {
     /// They begin at the offset that was asked for, not with the first.
     pub(crate) resumed: bool,
     /// How many, if that is known.
     pub(crate) rest: Option<u64>,
-    pub(crate) body: Box<dyn Read + 'a>,
+    /// What a registry says their digest is.
+    pub(crate) said: Option<Sha256>,
+    pub(crate) body: Box<dyn Read>,
 }
 
 impl<'a> Downloads<'a> {
     /// Downloads into `store`; `stall` is how long no byte may come.
     pub(crate) fn new(store: &'a Store, sources: &Sources, stall: Duration) -> Result<Self> {
-        let proxies = sources.proxies.all()?;
-        let builder = || {
-            let builder = Client::builder();
-            proxies
-                .iter()
-                .cloned()
-                .fold(builder, reqwest::blocking::ClientBuilder::proxy)
-                .user_agent(USER_AGENT)
-                .redirect(web::redirects())
-                .timeout(stall) // of each read, not of the whole
-                .connect_timeout(stall.min(CONNECT_LIMIT))
-        };
-        // A machine without CA certificates can still fetch from a mirror that speaks HTTP.
-        let own = || sources.authority.iter().flat_map(Authority::certificates);
-        let client = builder().tls_certs_merge(own()).build();
-        let client = client.or_else(|_| builder().tls_certs_only(own()).build());
-        let client = client
-            .map_err(|error| Error::host("tls-setup", "cannot set up HTTPS").because(error))?;
+        let clients = Clients::new(stall, sources)?;
+        let own = sources.authority.iter().cloned().collect();
+        let client = clients.get(&Trust { authorities: own, ..Trust::default() })?.client;
         Ok(Self {
             store,
             client,
-            registries: Registries::new(stall, sources)?,
+            registries: Registries::new(stall, sources, clients)?,
             attempts: sources.attempts(),
             stall,
             silent: Mutex::default(),
@@ -194,22 +181,19 @@ impl<'a> Downloads<'a> {
     }
 
     /// Ask for everything from `offset` on, or for all of it where that is not possible.
-    pub(crate) fn send<'b>(
-        &'b self,
-        address: &'b Address<'_>,
-        offset: u64,
-    ) -> Result<Answer<'b>, Failure> {
+    pub(crate) fn send(&self, address: &Address<'_>, offset: u64) -> Result<Answer, Failure> {
         match &address.source {
             Source::Web => web::get(&self.client, &address.url, offset),
-            Source::Manifest(repository, image) => repository.pull_manifest(image),
-            Source::Blob(repository, digest) => repository.pull_blob(digest, offset),
+            Source::Manifest(repository) | Source::Blob(repository) => {
+                web::ranged(offset, &|offset| repository.ask(&address.url, offset))
+            }
         }
     }
 
     fn receive(
         &self,
         blob: Blob<'_>,
-        mut answer: Answer<'_>,
+        mut answer: Answer,
         partial: &mut Partial,
         at: &dyn Fn(u64, Option<u64>),
     ) -> Result<(), Failure> {

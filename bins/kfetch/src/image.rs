@@ -11,7 +11,7 @@ use crate::{
     layout,
     progress::Transfer,
     registry::{self, Repository},
-    source::RegistryHost,
+    registry_host::RegistryHost,
     store::Store,
     wanted::WantedImage,
 };
@@ -93,18 +93,18 @@ pub(crate) fn fetch(
     Ok(entry)
 }
 
-fn repositories<'a>(
-    downloads: &'a Downloads<'_>,
+fn repositories(
+    downloads: &Downloads<'_>,
     hosts: &[RegistryHost],
     image: &WantedImage,
-) -> Result<Vec<Repository<'a>>> {
+) -> Result<Vec<Repository>> {
     hosts.iter().map(|host| downloads.registries.repository(host, &image.reference)).collect()
 }
 
 /// The manifest for `arch`: the pinned one, or what the tag means now.
 fn manifest(
     downloads: &Downloads<'_>,
-    repositories: &[Repository<'_>],
+    repositories: &[Repository],
     image: &WantedImage,
     arch: Arch,
 ) -> Result<Vec<u8>> {
@@ -129,16 +129,17 @@ fn manifest(
 /// tell by a digest whether it is right.
 fn tagged<T>(
     downloads: &Downloads<'_>,
-    repositories: &[Repository<'_>],
+    repositories: &[Repository],
     image: &WantedImage,
-    take: impl Fn(&Repository<'_>, Document, Vec<u8>) -> Result<T, Failure>,
+    take: impl Fn(&Repository, Document, Vec<u8>) -> Result<T, Failure>,
 ) -> Result<T> {
-    let addresses: Vec<_> = repositories.iter().map(|from| from.manifest(None)).collect();
+    let resolving = repositories.iter().filter(|from| from.resolves);
+    let addresses: Vec<_> = resolving.map(|from| from.manifest(None)).collect();
     downloads.ask(&format!("image {}", image.text), None, &addresses, |address| {
         let bytes = registry::document(downloads, address, None)?;
         let found = Document::parse(&bytes).map_err(Failure::Lasting)?;
         match &address.source {
-            Source::Manifest(repository, _) => take(repository, found, bytes),
+            Source::Manifest(repository) => take(repository, found, bytes),
             _ => unreachable!("only manifests are asked for"),
         }
     })
@@ -146,7 +147,7 @@ fn tagged<T>(
 
 fn ask(
     downloads: &Downloads<'_>,
-    repositories: &[Repository<'_>],
+    repositories: &[Repository],
     image: &WantedImage,
     digest: Sha256,
 ) -> Result<Vec<u8>> {
@@ -157,7 +158,7 @@ fn ask(
 
 fn layers(
     downloads: &Downloads<'_>,
-    repositories: &[Repository<'_>],
+    repositories: &[Repository],
     image: &WantedImage,
     manifest: &Manifest,
     transfer: &Transfer<'_>,

@@ -85,7 +85,7 @@ fn resolve(tool: &Tool, images: &[LockedImage], sources: &Sources) -> Result<Vec
             return Ok(None);
         }
         let reference = wanted::reference(locked)?;
-        let hosts = sources.hosts(reference.registry())?;
+        let hosts = sources.hosts(&reference.registry)?;
         let (name, text) = (locked.name.clone(), locked.reference.clone());
         let image = WantedImage { name, text, reference, digest: None };
         let digests: Digests = image::resolve(&downloads, &hosts, &image)?.into_iter().collect();

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use khost::{Error, Host, Result, docker_config::DockerConfig};
 use kspec::{
     Cluster, LockedFile,
-    cluster::{Download, Registry},
+    cluster::{self, Capability, Download, Registry},
 };
 use url::{Position, Url};
 
-use crate::{trust::Authority, wanted::Wanted};
+use crate::{registry_host::RegistryHost, trust::Authority, wanted::Wanted};
 
 /// `[download]` and `[[containerd.registry]]` of the cluster description.
 #[derive(Debug)]
@@ -20,9 +20,9 @@ pub(crate) struct Sources {
     pub(crate) proxies: Proxies,
     /// That of `download.ca-file`.
     pub(crate) authority: Option<Authority>,
-    /// Those of single registry hosts, by path.
-    of_hosts: BTreeMap<PathBuf, Authority>,
-    host: Host,
+    /// Those that serve a registry, by its prefix, in order.
+    hosts: BTreeMap<String, Vec<RegistryHost>>,
+    pub(crate) host: Host,
 }
 
 /// The proxies of cluster.toml. Without any, those of the environment (`HTTPS_PROXY` and the like)
@@ -58,26 +58,6 @@ impl Proxies {
     }
 }
 
-/// One host that serves images.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RegistryHost {
-    /// `HOST` or `HOST:PORT`.
-    pub(crate) authority: String,
-    /// HTTP without TLS.
-    pub(crate) plain: bool,
-    /// Any certificate will do.
-    pub(crate) skip_verify: bool,
-    /// Whose certificates will do besides those that this machine trusts.
-    pub(crate) authorities: Vec<Authority>,
-}
-
-impl RegistryHost {
-    /// `http://HOST` or `https://HOST`.
-    pub(crate) fn base(&self) -> String {
-        format!("{}://{}", if self.plain { "http" } else { "https" }, self.authority)
-    }
-}
-
 impl Sources {
     /// What `cluster` says, and the files of `host` that it names; with `offline`, nobody is asked
     /// whatever it says.
@@ -90,16 +70,23 @@ impl Sources {
             .map(|mirror| http_url(mirror, "download.mirrors of cluster.toml"))
             .collect::<Result<_>>()?;
         let registries = cluster.containerd.registries.clone();
-        let read = |path: &PathBuf| Authority::read(host, path, "ca-file of [download]");
-        let authority = download.ca_file.as_ref().map(read).transpose()?;
-        let mut of_hosts = BTreeMap::new();
-        for ca in registries.iter().flat_map(|section| &section.hosts).filter_map(|h| h.ca.as_ref())
-        {
-            let key = "ca of a [[containerd.registry.host]]";
-            of_hosts.insert(ca.clone(), Authority::read(host, ca, key)?);
+        let read = |path: &PathBuf, key| Authority::read(host, path, key);
+        let authority = download.ca_file.as_ref();
+        let authority = authority.map(|path| read(path, "ca-file of [download]")).transpose()?;
+        let mut hosts = BTreeMap::new();
+        for section in &registries {
+            let pulling = section.hosts.iter().filter(|host| pulls(host));
+            let made = pulling.map(|described| {
+                let own = described.ca.as_ref();
+                let own =
+                    own.map(|ca| read(ca, "ca of a [[containerd.registry.host]]")).transpose()?;
+                let all = authority.iter().cloned().chain(own).collect();
+                RegistryHost::new(described, &section.prefix, all)
+            });
+            hosts.insert(section.prefix.clone(), made.collect::<Result<Vec<_>>>()?);
         }
         let (proxies, host) = (Proxies::of(cluster), host.clone());
-        Ok(Self { mirrors, registries, download, proxies, authority, of_hosts, host })
+        Ok(Self { mirrors, registries, download, proxies, authority, hosts, host })
     }
 
     /// Who to be for registries; read only when one is about to be asked.
@@ -121,7 +108,7 @@ impl Sources {
         for file in &wanted.files {
             self.urls(file)?;
         }
-        wanted.images.iter().try_for_each(|image| self.hosts(image.reference.registry()).map(drop))
+        wanted.images.iter().try_for_each(|image| self.hosts(&image.reference.registry).map(drop))
     }
 
     pub(crate) fn parallel(&self) -> usize {
@@ -169,42 +156,32 @@ impl Sources {
 
     /// The hosts that serve `registry`: those of its section, then the registry itself.
     pub(crate) fn hosts(&self, registry: &str) -> Result<Vec<RegistryHost>> {
-        let section = self.registries.iter().find(|section| section.prefix == registry);
-        let mut hosts = Vec::new();
-        for host in section.map(|section| section.hosts.as_slice()).unwrap_or_default() {
-            let own = host.ca.as_ref().and_then(|ca| self.of_hosts.get(ca));
-            hosts.push(self.registry_host(&host.url, host.skip_verify, own)?);
-        }
+        let mut hosts = self.hosts.get(registry).cloned().unwrap_or_default();
         if !self.download.mirrors_only {
-            let server = section.and_then(|section| section.server.as_deref());
-            let server = server.map_or_else(|| Registry::home(registry), str::to_owned);
-            hosts.push(self.registry_host(&server, false, None)?);
+            let section = self.registries.iter().find(|section| section.prefix == registry);
+            let server = section.and_then(|section| section.server.clone());
+            let server = server.unwrap_or_else(|| Registry::home(registry));
+            let own = self.authority.iter().cloned().collect();
+            hosts.push(RegistryHost::new(&cluster::RegistryHost::new(server), registry, own)?);
         }
         Ok(hosts)
     }
-
-    fn registry_host(
-        &self,
-        address: &str,
-        skip_verify: bool,
-        own: Option<&Authority>,
-    ) -> Result<RegistryHost> {
-        let place = "url of a [[containerd.registry]] host of cluster.toml";
-        let url = http_url(address, place)?;
-        if url.path() != "/" {
-            return Err(Error::input("address-invalid", format!("`{address}` has a path"))
-                .hint(format!("leave only scheme, host and port in the {place}")));
-        }
-        Ok(RegistryHost {
-            authority: url[Position::BeforeHost..Position::AfterPort].to_owned(),
-            plain: url.scheme() == "http",
-            skip_verify,
-            authorities: self.authority.iter().chain(own).cloned().collect(),
-        })
-    }
 }
 
-fn http_url(address: &str, place: &str) -> Result<Url> {
+/// Whether a host can be asked at all, said where it cannot.
+fn pulls(host: &cluster::RegistryHost) -> bool {
+    let pulls = host.capabilities.contains(&Capability::Pull);
+    if !pulls {
+        tracing::debug!("{} is passed over: pull is none of its capabilities", host.url);
+    }
+    if let [first, _, ..] = host.clients.as_slice() {
+        let shown = first.certificate.display();
+        tracing::debug!("of the certificates for {}, only {shown} is shown", host.url);
+    }
+    pulls
+}
+
+pub(crate) fn http_url(address: &str, place: &str) -> Result<Url> {
     let invalid = || {
         Error::input("address-invalid", format!("`{address}` is not an address to fetch from"))
             .hint(format!("correct the {place}: it begins with http:// or https://"))

@@ -1,12 +1,25 @@
-//! Certificate authorities of one's own: the PEM files that cluster.toml names.
+//! Who is believed, and who one says to be: the PEM files that cluster.toml names.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use khost::{Error, Host, Result, fs};
-use oci_client::client::{Certificate as OciCertificate, CertificateEncoding};
+use kspec::cluster::ClientPair;
 use reqwest::{Certificate, blocking::Client};
 
-/// The text of such a file: one certificate or several.
+/// How a connection is made: one client does for all that are made alike.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Trust {
+    /// Any certificate will do.
+    pub(crate) skip_verify: bool,
+    /// Whose certificates will do besides those that this machine trusts.
+    pub(crate) authorities: Vec<Authority>,
+    /// What is shown when a certificate is asked for.
+    pub(crate) client: Option<ClientPair>,
+    /// How long it may take, if not the usual time.
+    pub(crate) connect: Option<Duration>,
+}
+
+/// The text of a file with an authority: one certificate or several.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Authority(Vec<u8>);
 
@@ -45,10 +58,5 @@ impl Authority {
     /// As `reqwest` takes it.
     pub(crate) fn certificates(&self) -> Vec<Certificate> {
         Certificate::from_pem_bundle(&self.0).unwrap_or_default() // it was read before
-    }
-
-    /// As `oci-client` takes it: all of the text.
-    pub(crate) fn for_registry(&self) -> OciCertificate {
-        OciCertificate { encoding: CertificateEncoding::Pem, data: self.0.clone() }
     }
 }

@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 
 use khost::{Error, Result};
 use kspec::{Arch, Format, Lock, LockedFile, LockedImage, Sha256, state::Artifacts};
-use oci_client::Reference;
 use semver::Version;
 
-use crate::{archive, index::Index, reference, store::Store};
+use crate::{
+    archive,
+    index::Index,
+    reference::{self, Named, Reference},
+    store::Store,
+};
 
 /// What has the version of Kubernetes.
 const FOLLOWING_FILES: [&str; 3] = ["kubelet", "kubeadm", "kubectl"];
@@ -115,7 +119,7 @@ pub(crate) fn check_kubernetes(lock: &Lock, kubernetes: &Version) -> Result<()> 
     let of_file = |file: &LockedFile| (file.name.clone(), file.version.clone());
     let files = lock.files.iter().filter(|file| FOLLOWING_FILES.contains(&file.name.as_str()));
     let tag = |image: &LockedImage| {
-        let tag = reference(image).ok()?.tag()?.to_owned();
+        let Named::Tag(tag) = reference(image).ok()?.named else { return None };
         Some((image.name.clone(), tag.strip_prefix('v').unwrap_or(&tag).to_owned()))
     };
     let images = lock.images.iter().filter(|image| FOLLOWING_IMAGES.contains(&image.name.as_str()));

@@ -1,10 +1,13 @@
 //! Asking whoever serves a URL, and believing little of the answer.
 
-use std::time::Duration;
+use std::{
+    io::Read,
+    time::{Duration, Instant},
+};
 
 use reqwest::{
     StatusCode, Url,
-    blocking::{Client, Response},
+    blocking::{Client, RequestBuilder, Response},
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, HeaderMap, RANGE, RETRY_AFTER},
     redirect::Policy,
 };
@@ -38,15 +41,16 @@ fn refused(previous: &[Url], next: &Url) -> Option<String> {
 }
 
 /// Ask for everything at `url` from `offset` on, or for all of it where that is not possible.
-pub(crate) fn get(client: &Client, url: &str, offset: u64) -> Result<Answer<'static>, Failure> {
-    let mut request = client.get(url).header(ACCEPT_ENCODING, "identity");
-    if offset > 0 {
-        request = request.header(RANGE, format!("bytes={offset}-"));
-    }
-    let response = request.send().map_err(|error| {
-        let why = reason(&error);
-        if error.is_redirect() { Failure::Lasting(why) } else { Failure::Passing(why) }
-    })?;
+pub(crate) fn get(client: &Client, url: &str, offset: u64) -> Result<Answer, Failure> {
+    ranged(offset, &|offset| send(client.get(url), offset))
+}
+
+/// What comes from `offset` on when `ask` is given that, or all of it where that is not possible.
+pub(crate) fn ranged(
+    offset: u64,
+    ask: &dyn Fn(u64) -> Result<Response, Failure>,
+) -> Result<Answer, Failure> {
+    let response = ask(offset)?;
     let (status, headers) = (response.status(), response.headers());
     if let Some(encoding) = unasked_encoding(headers) {
         return Err(Failure::Lasting(format!("it is sent encoded as `{encoding}`, unasked")));
@@ -59,7 +63,7 @@ pub(crate) fn get(client: &Client, url: &str, offset: u64) -> Result<Answer<'sta
                 Some(range) if status == StatusCode::PARTIAL_CONTENT => {
                     Ok(answer(response, Some(&range)))
                 }
-                _ => get(client, url, 0), // it cannot go on where it stopped
+                _ => ranged(0, ask), // it cannot go on where it stopped
             }
         }
         _ => Err(match asked_to_wait(headers) {
@@ -69,12 +73,46 @@ pub(crate) fn get(client: &Client, url: &str, offset: u64) -> Result<Answer<'sta
     }
 }
 
-fn answer(response: Response, range: Option<&Range>) -> Answer<'static> {
+/// Send `request` for what comes from `offset` on, as it is.
+pub(crate) fn send(request: RequestBuilder, offset: u64) -> Result<Response, Failure> {
+    let mut request = request.header(ACCEPT_ENCODING, "identity");
+    if offset > 0 {
+        request = request.header(RANGE, format!("bytes={offset}-"));
+    }
+    request.send().map_err(|error| {
+        let why = reason(&error);
+        if error.is_redirect() { Failure::Lasting(why) } else { Failure::Passing(why) }
+    })
+}
+
+/// All of `body`, which has at most `limit` bytes and comes within `time`, or is no good: whoever
+/// sends without an end must not fill the memory, and one who sends a byte now and then is never
+/// silent.
+pub(crate) fn short(mut body: impl Read, limit: usize, time: Duration) -> Result<Vec<u8>, Failure> {
+    let (begun, mut bytes, mut buffer) = (Instant::now(), Vec::new(), vec![0; 1 << 14]);
+    loop {
+        match body.read(&mut buffer).map_err(|error| Failure::Passing(reason(&error)))? {
+            0 => return Ok(bytes),
+            length => bytes.extend_from_slice(&buffer[..length]),
+        }
+        if bytes.len() > limit {
+            return Err(Failure::Lasting(format!("it sends more than {limit} bytes")));
+        }
+        if begun.elapsed() > time {
+            let why = format!("not all of the answer came within {} s", time.as_secs());
+            return Err(Failure::Passing(why));
+        }
+    }
+}
+
+fn answer(response: Response, range: Option<&Range>) -> Answer {
     let rest = match range {
         Some(Range { first, total: Some(total) }) => Some(total - first),
         _ => response.content_length(),
     };
-    Answer { resumed: range.is_some(), rest, body: Box::new(response) }
+    let said = response.headers().get("docker-content-digest");
+    let said = said.and_then(|digest| digest.to_str().ok()?.parse().ok());
+    Answer { resumed: range.is_some(), rest, said, body: Box::new(response) }
 }
 
 /// Whether the same request may fare better later.
@@ -118,9 +156,12 @@ impl Range {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use reqwest::Url;
 
     use super::{REDIRECTS, Range, refused};
+    use crate::attempt::Failure;
 
     #[test]
     fn content_ranges() {
@@ -142,6 +183,17 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(Range::parse(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn an_answer_without_an_end_is_given_up() {
+        let short = |body: &mut dyn std::io::Read, time| super::short(body, 1000, time);
+        let long = Duration::from_secs(60);
+        assert_eq!(short(&mut &[7; 1000][..], long).unwrap().len(), 1000);
+        let Err(Failure::Lasting(why)) = short(&mut std::io::repeat(7), long) else { panic!() };
+        assert_eq!(why, "it sends more than 1000 bytes");
+        let Err(Failure::Passing(why)) = short(&mut &[7; 10][..], Duration::ZERO) else { panic!() };
+        assert_eq!(why, "not all of the answer came within 0 s");
     }
 
     #[test]

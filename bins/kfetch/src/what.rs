@@ -97,7 +97,7 @@ impl What<'_> {
                 None
             }
             Self::Image(image) => {
-                let hosts = sources.hosts(image.reference.registry())?;
+                let hosts = sources.hosts(&image.reference.registry)?;
                 Some(image::fetch(downloads, &hosts, image, arch, &transfer)?)
             }
         };

@@ -119,8 +119,9 @@ impl Registry {
         let begin = self.client().post(format!("{}/v2/{repository}/blobs/uploads/", self.url()));
         let begun = self.send(begin);
         let place = begun.headers()["location"].to_str().unwrap().to_owned();
-        let put = self.client().put(place).query(&[("digest", digest.to_string())]);
-        self.send(put.body(bytes.to_vec()));
+        let mut place = reqwest::Url::parse(&place).unwrap();
+        place.query_pairs_mut().append_pair("digest", &digest.to_string());
+        self.send(self.client().put(place).body(bytes.to_vec()));
         json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest,
                 "size": bytes.len() })
     }

@@ -233,17 +233,20 @@ fn a_registry_that_wants_a_token_is_given_one() {
 fn a_registry_that_gives_no_token() {
     let server = Server::start();
     server.image("app:1", &["one"]);
-    server.serve("/v2/", Answer::Private(Vec::new()));
+    let layer = format!("/v2/app/blobs/{}", Sha256::of("one"));
+    server.serve(&layer, Answer::Private(b"one".into()));
     server.serve("/token", Answer::Status(503));
     let tree = tree(&served_by(&server), &Lock::new().image("app", "r.example/app:1").0);
     let (_, stderr) = run(&tree, &["apply"], 1);
-    assert!(stderr.contains("/v2/app/manifests/1: no token"), "{stderr}");
+    let why = format!("{layer}: no token from the server that gives them: HTTP 503");
+    assert!(stderr.contains(&why), "{stderr}");
 
     server.serve("/token", Answer::Bytes(br#"{"token":"of no use"}"#.into()));
-    let layer = format!("/v2/app/blobs/{}", Sha256::of("one"));
-    server.serve(&layer, Answer::Private(b"one".into()));
     let (_, stderr) = run(&tree, &["apply"], 1);
     assert!(stderr.contains(&format!("{layer}: HTTP 401 Unauthorized")), "{stderr}");
+    server.serve("/token", Answer::Bytes(br#"{"token":"a\r\nb: c"}"#.into()));
+    let (_, stderr) = run(&tree, &["apply"], 1);
+    assert!(stderr.contains("gives them: it says something else"), "{stderr}");
 }
 
 #[test]

@@ -69,8 +69,8 @@ fn a_cluster_that_names_no_usable_address() {
     refused(mirror, &lock.0, "address-invalid", "correct the download.mirrors of cluster.toml");
     let lock = lock.image("a", "r.example/a:1");
     let registry = "[[containerd.registry]]\nprefix = \"r.example\"\n\
-                    [[containerd.registry.host]]\nurl = \"http://h/path\"";
-    refused(registry, &lock.0, "address-invalid", "leave only scheme, host and port");
+                    [[containerd.registry.host]]\nurl = \"http://h/path?x=1\"";
+    refused(registry, &lock.0, "address-invalid", "leave only scheme, host, port and path");
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod bundle;
 mod distribution;
 mod faults;
 mod files;
+mod hostile;
+mod hosts;
 mod images;
 mod inputs;
 mod lock;

@@ -43,7 +43,11 @@ pub(crate) enum Answer {
 pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) range: Option<String>,
-    token: Option<String>,
+    pub(crate) token: Option<String>,
+    /// After the `?`.
+    pub(crate) query: String,
+    /// The values of `X-Site`.
+    pub(crate) site: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +108,16 @@ impl Server {
     /// What is answered at `path`.
     pub(crate) fn served(&self, path: &str) -> Option<Answer> {
         self.shared.answers.lock().unwrap().get(path).cloned()
+    }
+
+    /// Serve below `to` what is served below `from`, and no longer there.
+    pub(crate) fn move_to(&self, from: &str, to: &str) {
+        let mut answers = self.shared.answers.lock().unwrap();
+        let all = std::mem::take(&mut *answers).into_iter();
+        answers.extend(all.map(|(path, answer)| match path.strip_prefix(from) {
+            Some(rest) => (format!("{to}{rest}"), answer),
+            None => (path, answer),
+        }));
     }
 
     /// What has been asked since the last call.
@@ -176,8 +190,9 @@ impl Shared {
         let mut line = String::new();
         reader.read_line(&mut line)?;
         let path = line.split(' ').nth(1).unwrap_or_default();
-        let path = path.split('?').next().unwrap_or_default().to_owned();
-        let (mut range, mut token) = (None, None);
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let (path, query) = (path.to_owned(), query.to_owned());
+        let (mut range, mut token, mut site) = (None, None, Vec::new());
         loop {
             let mut header = String::new();
             if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
@@ -190,10 +205,13 @@ impl Shared {
                 Some((key, value)) if key.eq_ignore_ascii_case("authorization") => {
                     token = Some(value.to_owned());
                 }
+                Some((key, value)) if key.eq_ignore_ascii_case("x-site") => {
+                    site.push(value.to_owned());
+                }
                 _ => {}
             }
         }
-        let request = Request { path: path.clone(), range, token };
+        let request = Request { path: path.clone(), range, token, query, site };
         self.requests.lock().unwrap().push(request.clone());
         let present = self.present.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(present, Ordering::SeqCst);
