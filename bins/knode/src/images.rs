@@ -1,6 +1,6 @@
 //! The images of the store, imported into containerd and unpacked, so that no pod waits for one.
 
-use std::{collections::BTreeMap, sync::Mutex, thread, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Mutex, thread, time::Duration};
 
 use khost::{Change, Context, Detail, Host, Result, Status, Step, Thing, fs};
 use kspec::{
@@ -9,8 +9,9 @@ use kspec::{
 };
 
 use crate::{
-    archive::{self, Archive},
     ctr,
+    image::{self, Image},
+    loopback::{HOSTS_DIR, Registry},
 };
 
 /// Imports at the same time. More than a small machine has processors: each waits for the disk
@@ -68,15 +69,20 @@ impl Step for Images {
         let present = present(context.host)?;
         let new = self.0.iter().map(|image| &image.reference);
         let new: Vec<_> = new.filter(|name| !present.contains_key(*name)).cloned().collect();
-        Ok(if new.is_empty() { Vec::new() } else { vec![Thing::Images(new)] })
+        let mut things = vec![Thing::Tree(HOSTS_DIR.into())];
+        if !new.is_empty() {
+            things.push(Thing::Images(new));
+        }
+        Ok(things)
     }
 
-    /// Several archives at the same time, images that share layers in one: containerd unpacks
-    /// while others are still sent, and one that is done stays done whatever becomes of the rest.
+    /// Several images at the same time: containerd unpacks one while it fetches another, and one
+    /// that is done stays done whatever becomes of the rest.
     fn apply(&self, context: &Context<'_>) -> Result<()> {
-        let archives = archive::apart(context.host, self.missing(context.host)?)?;
+        let images = image::all(context.host, self.missing(context.host)?)?;
+        let registry = Registry::open(context.host, &images)?;
         let failed = Mutex::new(None);
-        let waiting = Mutex::new(archives.into_iter());
+        let waiting = Mutex::new(images.iter());
         let next = || {
             let may_go_on = failed.lock().is_ok_and(|failed| failed.is_none());
             waiting.lock().ok().filter(|_| may_go_on)?.next()
@@ -84,8 +90,9 @@ impl Step for Images {
         thread::scope(|scope| {
             for _ in 0..WORKERS {
                 scope.spawn(|| {
-                    while let Some(archive) = next() {
-                        if let (Err(error), Ok(mut failed)) = (import(&archive), failed.lock()) {
+                    while let Some(image) = next() {
+                        let pulled = pull(image, registry.hosts_dir());
+                        if let (Err(error), Ok(mut failed)) = (pulled, failed.lock()) {
                             failed.get_or_insert(error);
                         }
                     }
@@ -96,11 +103,11 @@ impl Step for Images {
     }
 }
 
-/// One archive through one call, unpacked at once.
-fn import(archive: &Archive) -> Result<()> {
-    let import = ctr::ctr(&["images", "import", "--snapshotter", "overlayfs", "-"]);
-    let imported = import.limit(LIMIT).run_with(|stdin| archive.write(stdin));
-    imported.map(drop).map_err(|error| match archive.verify() {
+/// One image through one call, unpacked at once.
+fn pull(image: &Image, hosts_dir: &Path) -> Result<()> {
+    let pull = ["images", "pull", "--snapshotter", "overlayfs", "--hosts-dir"];
+    let pull = ctr::ctr(&pull).arg(hosts_dir).arg(image.reference.as_str());
+    pull.limit(LIMIT).run().map(drop).map_err(|error| match image.verify() {
         Ok(()) => error.hint("look with `journalctl --unit=containerd --lines=50`"),
         Err(damaged) => damaged.because(error),
     })

@@ -5,7 +5,6 @@
 //!        `/etc/containerd`, `/etc/crictl.yaml`, `/etc/nerdctl`, `/etc/kubernetes/kubelet*`,
 //!        the units of containerd and the kubelet; images into containerd
 
-mod archive;
 mod base_spec;
 mod cgroup;
 mod clients;
@@ -15,12 +14,14 @@ mod credentials;
 mod ctr;
 mod distribution_runc;
 mod engines;
+mod image;
 mod images;
 mod inputs;
 mod kubelet_config;
 mod kubelet_env;
 mod kubelet_unit;
 mod listing;
+mod loopback;
 mod programs;
 mod proxy;
 mod registry;

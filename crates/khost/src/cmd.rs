@@ -103,34 +103,16 @@ impl Cmd {
     /// # Errors
     /// When it cannot be started, takes too long, or ends with a code that is not accepted; the
     /// last lines it wrote are the cause.
-    pub fn run(mut self) -> Result<Output> {
-        let input = std::mem::take(&mut self.input);
-        self.run_with(move |stdin| stdin.write_all(&input))
-    }
-
-    /// Run to the end, with `feed` writing its standard input.
-    pub fn run_with(
-        self,
-        feed: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
-    ) -> Result<Output> {
-        self.run_to_end(feed, &mut |_| {})
+    pub fn run(self) -> Result<Output> {
+        self.run_telling(&mut |_| {})
     }
 
     /// Run to the end, with `tell` hearing each line of its standard output as it comes: for
     /// programs that take long and say what they do.
-    pub fn run_telling(mut self, tell: &mut dyn FnMut(&str)) -> Result<Output> {
-        let input = std::mem::take(&mut self.input);
-        self.run_to_end(move |stdin| stdin.write_all(&input), tell)
-    }
-
-    fn run_to_end(
-        self,
-        feed: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
-        tell: &mut dyn FnMut(&str),
-    ) -> Result<Output> {
+    pub fn run_telling(self, tell: &mut dyn FnMut(&str)) -> Result<Output> {
         let (started, began) = (Instant::now(), events::now());
         let mut child = self.spawn()?;
-        let (output, fed) = self.attend(&mut child, feed, tell)?;
+        let (output, fed) = self.attend(&mut child, tell)?;
         events::ran(&self.line(), began, output.code);
         tracing::debug!(code = output.code, took = ?started.elapsed(), "{}", self.line());
         if started.elapsed() >= self.limit && output.code == 128 + Signal::SIGKILL as i32 {
@@ -176,7 +158,6 @@ impl Cmd {
     fn attend(
         &self,
         child: &mut Child,
-        feed: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
         tell: &mut dyn FnMut(&str),
     ) -> Result<(Output, io::Result<()>)> {
         let pid = Pid::from_raw(child.id().cast_signed());
@@ -191,7 +172,7 @@ impl Cmd {
                 }
             });
             let fed = scope.spawn(move || match stdin.as_mut() {
-                Some(stdin) => feed(stdin),
+                Some(stdin) => stdin.write_all(&self.input),
                 None => Ok(()),
             });
             let errors = scope.spawn(move || drain(stderr));
