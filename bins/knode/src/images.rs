@@ -108,7 +108,9 @@ fn pull(image: &Image, hosts_dir: &Path) -> Result<()> {
     let pull = ["images", "pull", "--snapshotter", "overlayfs", "--hosts-dir"];
     let pull = ctr::ctr(&pull).arg(hosts_dir).arg(image.reference.as_str());
     pull.limit(LIMIT).run().map(drop).map_err(|error| match image.verify() {
-        Ok(()) => error.hint("look with `journalctl --unit=containerd --lines=50`"),
+        Ok(()) => error.hint(
+            "look with `journalctl --unit=containerd --lines=50`, and whether 127.0.0.1 is blocked",
+        ),
         Err(damaged) => damaged.because(error),
     })
 }

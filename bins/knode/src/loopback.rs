@@ -47,11 +47,7 @@ impl Registry {
     /// Offer `images`, and write down for containerd, and nobody else, where: the path holds a
     /// secret, so that no other user of the machine reads images that may be private.
     pub(crate) fn open(host: &Host, images: &[Image]) -> Result<Self> {
-        let failed = |error| {
-            Error::host("loopback-unusable", "cannot offer images to containerd on 127.0.0.1")
-                .because(error)
-                .hint("look with `ip address show lo`, and run `ip link set lo up`")
-        };
+        let failed = |error| Error::io("offer images on", Path::new("127.0.0.1"), error);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
         let listener =
