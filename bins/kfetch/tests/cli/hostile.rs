@@ -1,10 +1,6 @@
 //! Registries that want to fill the memory, or to be told a password that is not theirs.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, sync::atomic::Ordering};
 
 use kspec::Sha256;
 
@@ -87,36 +83,37 @@ fn headers_without_an_end_fill_no_memory() {
     }
 }
 
+/// Whether the host asks for the password first, or not at all.
 #[test]
 fn who_is_redirected_to_learns_no_password() {
-    let (server, elsewhere) = (Server::start(), Server::start());
-    server.image("app:1", &["one"]);
-    let layer = format!("/v2/app/blobs/{}", Sha256::of("one"));
-    let target = format!("{}{layer}", elsewhere.url());
-    let asked = AtomicUsize::new(0);
-    let redirect = move |wire: &mut Wire<'_>| {
-        if asked.fetch_add(1, Ordering::SeqCst) == 0 {
-            let challenge = "www-authenticate: Basic realm=\"x\"";
-            return wire.answer(&format!("401 No\r\n{challenge}\r\ncontent-length: 0"), b"");
-        }
-        wire.answer(&format!("307 There\r\nlocation: {target}\r\ncontent-length: 0"), b"")
-    };
-    server.serve(&layer, Answer::Faulty(Fault::new("away", redirect), Vec::new()));
-    elsewhere.serve(&layer, Answer::Private(b"one".into())); // it wants to know who asks
-    elsewhere.serve("/token", Answer::Bytes(br#"{"token":"open-sesame"}"#.into()));
-    let config = "/etc/k8steps/docker.json";
-    let cluster = served_by(&server)
-        .replace("[download]\n", &format!("[download]\ndocker-config = \"{config}\"\n"));
-    let tree = tree(&cluster, &Lock::new().image("app", "r.example/app:1").0);
-    let host = server.url().replace("http://", "");
-    tree.write(config, &format!(r#"{{"auths":{{"{host}":{{"auth":"bWU6aHVudGVyMg=="}}}}}}"#));
-    fs::set_permissions(tree.path(config), fs::Permissions::from_mode(0o600)).unwrap();
-    let (_, stderr) = run(&tree, &["apply"], 1);
-    assert!(stderr.contains(&format!("{layer}: HTTP 401 Unauthorized")), "{stderr}");
-    let told = server.requests().into_iter().filter_map(|request| request.token);
-    assert!(told.clone().all(|token| token == "Basic bWU6aHVudGVyMg=="), "{told:?}");
-    assert!(told.count() > 0, "the host itself heard no password");
-    let heard = elsewhere.requests();
-    assert!(!heard.is_empty() && heard.iter().all(|request| request.token.is_none()), "{heard:?}");
-    assert!(!heard.iter().any(|request| request.path == "/token"), "{heard:?}");
+    for challenges in [0, 1] {
+        let (server, elsewhere) = (Server::start(), Server::start());
+        server.image("app:1", &["one"]);
+        let layer = format!("/v2/app/blobs/{}", Sha256::of("one"));
+        let target = format!("{}{layer}", elsewhere.url());
+        let redirect = move |wire: &mut Wire<'_>| {
+            if wire.earlier < challenges {
+                let challenge = "401 No\r\nwww-authenticate: Basic realm=\"x\"";
+                return wire.answer(&format!("{challenge}\r\ncontent-length: 0"), b"");
+            }
+            wire.answer(&format!("307 There\r\nlocation: {target}\r\ncontent-length: 0"), b"")
+        };
+        server.serve(&layer, Answer::Faulty(Fault::new("away", redirect), Vec::new()));
+        elsewhere.serve(&layer, Answer::Private(b"one".into())); // it wants to know who asks
+        elsewhere.serve("/token", Answer::Bytes(br#"{"token":"open-sesame"}"#.into()));
+        let config = "/etc/k8steps/docker.json";
+        let cluster = served_by(&server)
+            .replace("[download]\n", &format!("[download]\ndocker-config = \"{config}\"\n"));
+        let tree = tree(&cluster, &Lock::new().image("app", "r.example/app:1").0);
+        let host = server.url().replace("http://", "");
+        tree.write(config, &format!(r#"{{"auths":{{"{host}":{{"auth":"bWU6aHVudGVyMg=="}}}}}}"#));
+        fs::set_permissions(tree.path(config), fs::Permissions::from_mode(0o600)).unwrap();
+        let (_, stderr) = run(&tree, &["apply"], 1);
+        assert!(stderr.contains(&format!("{layer}: HTTP 401 Unauthorized")), "{stderr}");
+        let told: Vec<_> = server.requests().into_iter().filter_map(|r| r.token).collect();
+        assert_eq!(told, vec!["Basic bWU6aHVudGVyMg=="; challenges]);
+        let heard = elsewhere.requests();
+        assert!(!heard.is_empty(), "it was not redirected");
+        assert!(heard.iter().all(|r| r.token.is_none() && r.path == layer), "{heard:?}");
+    }
 }
