@@ -67,11 +67,16 @@ pub(crate) struct Chosen<'a> {
 impl Catalogue {
     /// The one that came with this program.
     pub(crate) fn built_in() -> Result<Self> {
+        Self::parse(TEXT)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
         let damaged = |cause: String| {
             Error::host("catalogue-damaged", "the catalogue in this program cannot be read")
                 .because(cause)
+                .hint("install kfetch again: this one was built from a damaged source")
         };
-        let found: Self = toml::from_str(TEXT).map_err(|error| damaged(error.to_string()))?;
+        let found: Self = toml::from_str(text).map_err(|error| damaged(error.to_string()))?;
         match found.schema {
             kspec::SCHEMA => Ok(found),
             other => Err(damaged(format!("it has schema {other}"))),
@@ -209,6 +214,17 @@ mod tests {
         let file = chosen.files.iter().find(|file| file.name() == name);
         let image = || chosen.images.iter().find(|(known, _)| *known == name).unwrap().1.clone();
         file.map_or_else(image, |file| file.version.clone())
+    }
+
+    #[test]
+    fn one_that_cannot_be_read() {
+        let newer = super::TEXT.replacen("schema = 1", "schema = 2", 1);
+        for (text, why) in [(newer.as_str(), "it has schema 2"), ("schema = 1", "missing field")] {
+            let error = Catalogue::parse(text).unwrap_err();
+            assert_eq!(error.code(), "catalogue-damaged");
+            assert!(error.chain().contains(why), "{}", error.chain());
+            assert!(error.next().unwrap().starts_with("install kfetch again"));
+        }
     }
 
     #[test]

@@ -80,11 +80,16 @@ impl Clients {
 
     fn identity(&self, pair: &ClientPair) -> Result<Identity> {
         let pem = client_certificate::read(&self.host, pair)?;
-        Identity::from_pem(&pem).map_err(|_| {
+        // Tried by itself: that a key is another certificate's is noticed no earlier.
+        let fits = |identity: &Identity| {
+            Client::builder().tls_certs_only([]).identity(identity.clone()).build().is_ok()
+        };
+        Identity::from_pem(&pem).ok().filter(fits).ok_or_else(|| {
             let path = pair.certificate.display();
             Error::input("registry-client-invalid", format!("`{path}` cannot be shown to a host"))
                 .because(
-                    "it and its private key are not as `openssl x509` and `openssl pkey` write",
+                    "it and its private key are not as `openssl x509` and `openssl pkey` write \
+                     them, or do not belong together",
                 )
                 .hint("correct `client` of the registry host in cluster.toml")
         })

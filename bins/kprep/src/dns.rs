@@ -105,8 +105,13 @@ fn taken_out(tool: &Tool, cluster: &Cluster, facts: &Facts) -> Result<StepList> 
 fn taken_back(tool: &Tool, cluster: &Cluster, facts: &Facts, error: &Error) -> Error {
     let undone = taken_out(tool, cluster, facts)
         .and_then(|steps| engine::apply("kprep", &steps, &tool.context()));
+    after_undoing(error, undone.map(drop))
+}
+
+/// What is to be said of `error` once it has been undone, or could not be.
+fn after_undoing(error: &Error, undone: Result<()>) -> Error {
     match undone {
-        Ok(_) => Error::host(
+        Ok(()) => Error::host(
             "cluster-dns-taken-back",
             "the cluster's DNS was put first, did not serve, and was taken out again",
         )
@@ -165,4 +170,23 @@ fn ask_as_programs_do(context: &Context<'_>, name: &str) -> Result<Seen> {
         Ok(_) => Seen::Ready,
         Err(reason) => Seen::not_yet(format!("{first}, first in {path}: {reason}")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use khost::Error;
+
+    #[test]
+    fn whether_it_could_be_undone_is_said() {
+        let first = Error::host("timeout", "no answer from 10.233.0.3");
+        let error = super::after_undoing(&first, Ok(()));
+        assert_eq!(error.code(), "cluster-dns-taken-back");
+        assert!(error.chain().contains("10.233.0.3"), "{}", error.chain());
+        let second = Error::host("program-failed", "nmcli failed");
+        let error = super::after_undoing(&first, Err(second));
+        assert_eq!(error.code(), "cluster-dns-stuck");
+        let chain = error.chain();
+        assert!(chain.contains("10.233.0.3") && chain.contains("nmcli failed"), "{chain}");
+        assert_eq!(error.next(), Some("run `kprep dns --undo`"));
+    }
 }

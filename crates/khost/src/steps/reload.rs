@@ -135,3 +135,19 @@ fn told(outcome: Result<()>, by_hand: &str) -> Result<Restored> {
             .hint(format!("run `{by_hand}` by hand, and reset again"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Restored, notify};
+
+    #[test]
+    fn a_program_that_cannot_be_told() {
+        let tell = |line: &str| notify(&line.split(' ').map(Into::into).collect::<Vec<_>>());
+        assert_eq!(tell("true").unwrap(), Restored::Done);
+        let error = tell("false now").unwrap_err();
+        assert_eq!(error.code(), "notice-failed");
+        assert_eq!(error.next(), Some("run `false now` by hand, and reset again"));
+        let Restored::Left(why) = tell("k8steps-no-such-program").unwrap() else { panic!() };
+        assert!(why.contains("k8steps-no-such-program"), "{why}");
+    }
+}

@@ -86,3 +86,18 @@ pub(crate) fn write(host: &Host, key: &str, value: &str) -> Result<()> {
             .hint("a container may not set it: set it on the machine that runs the container")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Host;
+
+    #[test]
+    fn a_value_that_the_kernel_does_not_take() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("proc/sys/vm/max_map_count")).unwrap();
+        let error = super::write(&Host::new(root.path()), "vm.max_map_count", "1").unwrap_err();
+        assert_eq!(error.code(), "sysctl-refused");
+        assert!(error.chain().contains("the kernel did not take vm.max_map_count = 1"));
+        assert!(error.next().unwrap().starts_with("a container may not set it"));
+    }
+}
