@@ -144,6 +144,12 @@ fn missing_inputs_name_the_command_that_makes_them() {
 }
 
 #[test]
+fn a_number_that_is_none_is_no_setting_of_containerd() {
+    let tree = tree("[containerd.extra.plugins.x]\nshare = nan\n");
+    tree.refuses_phase(2, "extra-invalid", "correct [containerd] extra in cluster.toml");
+}
+
+#[test]
 fn a_registry_that_is_a_path_is_refused() {
     let tree = tree("[[containerd.registry]]\nprefix = \"../../etc\"\n");
     tree.refuses_phase(2, "registry-prefix-invalid", "write it as image references do");

@@ -75,3 +75,23 @@ pub(crate) fn unload(name: &str) -> Restored {
         Err(_) => Restored::Left(format!("kernel module {name} is still in use")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Module;
+    use crate::{
+        Context, Host, Step as _,
+        report::{Loudness, Report},
+    };
+
+    /// Nothing is loaded anywhere: there is no module of that name.
+    #[test]
+    fn a_module_that_nobody_has() {
+        let (host, report) = (Host::new("/nowhere"), Report::new("test", false, Loudness::Quiet));
+        let context = Context::new(&host, &report, None);
+        let error = Module::new("k8steps_none", "/none").apply(&context).unwrap_err();
+        assert_eq!(error.code(), "module-missing");
+        assert!(error.chain().contains("kernel module `k8steps_none` cannot be loaded"));
+        assert!(error.next().unwrap().contains("kernel-modules"));
+    }
+}

@@ -146,6 +146,14 @@ mod tests {
     use super::{deletions, without_chains};
 
     #[test]
+    fn what_is_no_list_of_routes() {
+        assert!(deletions(" \n").unwrap().is_empty());
+        let error = deletions("default via 10.0.0.1").unwrap_err();
+        assert_eq!(error.code(), "network-failed");
+        assert!(error.chain().contains("`ip` printed no JSON"), "{}", error.chain());
+    }
+
+    #[test]
     fn a_route_is_named_by_where_it_leads_and_through_what() {
         let json = r#"[
             {"dst":"10.233.65.0/24","gateway":"10.99.0.12","dev":"eth0","flags":[]},
