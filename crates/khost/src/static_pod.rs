@@ -28,6 +28,11 @@ use crate::{
 /// How long a container may take to end before it is killed: a static pod's grace period.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// The same for an API server that takes no connections any more: it then waits, for a minute, for
+/// watches that nobody ends (`http.Server.Shutdown`), and serves nobody. Requests that were under
+/// way have had their time.
+const DEAF_GRACE: Duration = Duration::from_secs(3);
+
 /// One of the programs that kubeadm runs as static pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Component {
@@ -106,6 +111,20 @@ impl Component {
     }
 }
 
+/// Containers that were told to end.
+#[derive(Debug)]
+struct Ending {
+    containers: Vec<String>,
+    since: Instant,
+    killed: bool,
+}
+
+impl Ending {
+    fn of(containers: &[String]) -> Self {
+        Self { containers: containers.to_vec(), since: Instant::now(), killed: false }
+    }
+}
+
 /// One static pod of this node.
 #[derive(Debug, Clone)]
 pub struct StaticPod {
@@ -180,15 +199,12 @@ impl StaticPod {
         let host = context.host;
         let before = self.component.running(host)?;
         signal(host, &before, "SIGTERM")?;
-        let (started, mut killed) = (Instant::now(), false);
+        let mut ending = Ending::of(&before);
         let what = format!("a new {} on {}", self.component.name(), self.url);
         until(context, &self.awaited("restarted", what), || {
             let running = self.component.running(host)?;
             if running.iter().any(|container| before.contains(container)) {
-                if !killed && started.elapsed() > GRACE {
-                    signal(host, &before, "SIGKILL")?;
-                    killed = true;
-                }
+                self.hurry(host, &mut ending)?;
                 return Ok(Seen::not_yet("the one before has not ended"));
             }
             if running.is_empty() {
@@ -196,6 +212,19 @@ impl StaticPod {
             }
             self.ask(host)
         })
+    }
+
+    /// Kill what was told to end and takes too long.
+    fn hurry(&self, host: &Host, ending: &mut Ending) -> Result<()> {
+        let passed = ending.since.elapsed();
+        let deaf = self.component == Component::ApiServer
+            && passed > DEAF_GRACE
+            && http::takes_connections(&self.url).is_err();
+        if !ending.killed && (deaf || passed > GRACE) {
+            signal(host, &ending.containers, "SIGKILL")?;
+            ending.killed = true;
+        }
+        Ok(())
     }
 
     /// One question; when there is no good answer, also what the container said last. The API

@@ -47,7 +47,11 @@ pub(super) fn started_since(
 }
 
 fn newest_log(host: &Host, pod: &str) -> Option<(SystemTime, PathBuf)> {
-    let written = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    // A container that has just been started has said nothing yet: the one before knows why.
+    let written = |path: &PathBuf| {
+        let file = std::fs::metadata(path).ok().filter(|file| file.len() > 0)?;
+        file.modified().ok()
+    };
     logs(host, pod).into_iter().filter_map(|path| Some((written(&path)?, path))).max()
 }
 
@@ -93,7 +97,8 @@ mod tests {
             "kube-apiserver said last:\nline 2 here\nline 3 here\nline 4 here\nline 5 here\n\
              line 6 here"
         );
-        std::fs::write(dir.join("3.log"), "").unwrap();
+        std::fs::write(dir.join("3.log"), "").unwrap(); // about to speak
+        assert!(last_words(&host, &Component::ALL).unwrap().ends_with("line 6 here"));
         let another =
             host.path("/var/log/pods/kube-system_kube-apiserver-node1_4567/kube-apiserver");
         std::fs::create_dir_all(&another).unwrap();

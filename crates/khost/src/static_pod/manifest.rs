@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    StaticPod,
+    Ending, StaticPod,
     last_words::{started_since, starts},
 };
 use crate::{
@@ -72,33 +72,33 @@ impl StaticPod {
         // Other words for the same pod leave it running.
         let same = before.is_some_and(|before| same_pod(before, manifest));
         let old = if same { BTreeSet::new() } else { self.component.pods(host)? };
+        let containers = if same { Vec::new() } else { self.component.running(host)? };
         let started = starts(host, self.component);
         let owner = host.ids(&crate::Owner::root())?;
         fs::write(path, manifest.as_bytes(), Attributes { mode: MODE, owner })?;
+        let mut ending = Ending::of(&containers); // the kubelet tells them to
         let what = format!("the {} with its new manifest, on {}", self.component.name(), self.url);
-        until(context, &self.awaited("replaced", what), || self.look(host, &old, &started))
+        until(context, &self.awaited("replaced", what), || {
+            let pods = self.component.pods(host)?;
+            if pods.iter().any(|pod| old.contains(pod)) {
+                self.hurry(host, &mut ending)?;
+                return Ok(Seen::not_yet("the kubelet has not ended the one before"));
+            }
+            self.look(host, pods.is_empty(), &started)
+        })
     }
 
-    /// Whether a pod that is none of `old` is healthy.
-    fn look(
-        &self,
-        host: &Host,
-        old: &BTreeSet<String>,
-        started: &BTreeMap<PathBuf, usize>,
-    ) -> Result<Seen> {
-        let pods = self.component.pods(host)?;
-        if !old.is_empty() && pods.iter().any(|pod| old.contains(pod)) {
-            return Ok(Seen::not_yet("the kubelet has not ended the one before"));
-        }
+    /// Whether the new pod is healthy; `down` when no container of it runs.
+    fn look(&self, host: &Host, down: bool, started: &BTreeMap<PathBuf, usize>) -> Result<Seen> {
         let since = started_since(started, &starts(host, self.component));
-        let ended = since.saturating_sub(pods.len().min(1));
+        let ended = since.saturating_sub(usize::from(!down));
         if ended >= ENDED_IN_VAIN {
             let seen = format!("its container has ended {ended} times");
             let name = self.component.name();
             return Err(Error::host("container-ends", format!("the {name} does not keep running"))
                 .because(self.with_words(host, &seen)));
         }
-        if pods.is_empty() {
+        if down {
             return Ok(Seen::NotYet(self.with_words(host, "no container of it runs")));
         }
         self.ask(host)
