@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use khost::{Change, Context, Error, Host, Result, Status, Step, Thing, fs};
 use kspec::paths::{KUBE_CERT_DIR, KUBE_DIR};
 
-use crate::{inputs::Inputs, kubeadm, marker::Marker};
+use crate::{etcd, inputs::Inputs, kubeadm, kubeadm_config, marker::Marker};
 
 /// The step's id.
 pub(crate) const ID: &str = "kubeadm:credentials";
@@ -37,12 +37,13 @@ pub(crate) struct Credentials {
     /// Digest of the names in the API server's certificate.
     names: String,
     kubeconfigs: &'static [&'static str],
+    inputs: Inputs,
 }
 
 impl Credentials {
     pub(crate) fn new(inputs: &Inputs) -> Self {
         let kubeconfigs = if inputs.joins { &KUBECONFIGS[..3] } else { &KUBECONFIGS[..] };
-        Self { names: Marker::wanted(inputs, "").names, kubeconfigs }
+        Self { names: Marker::wanted(inputs, "").names, kubeconfigs, inputs: inputs.clone() }
     }
 }
 
@@ -55,6 +56,9 @@ impl Step for Credentials {
         let marker = Marker::read(context.host)?;
         let missing = missing(context.host, self.kubeconfigs);
         refuse_a_second_authority(&marker, &missing)?;
+        if !self.inputs.joins && missing.contains(&certificate("ca.crt")) {
+            refuse_objects_of_another(context.host, &self.inputs)?;
+        }
         Ok(if !missing.is_empty() {
             let what = if missing.len() == all(self.kubeconfigs).count() {
                 "let kubeadm issue the cluster's certificates, keys and kubeconfigs".into()
@@ -86,7 +90,7 @@ impl Step for Credentials {
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let host = context.host;
-        kubeadm::validate(context)?;
+        kubeadm::validate(&host.path(kubeadm_config::PATH))?;
         let mut marker = Marker::read(host)?;
         for path in unusable(host, self.kubeconfigs)? {
             fs::remove(&path)?;
@@ -148,6 +152,18 @@ fn refuse_a_second_authority(marker: &Marker, missing: &[PathBuf]) -> Result<()>
         }
         _ => Ok(()),
     }
+}
+
+/// Objects in etcd that were made under another authority: their tokens and certificates would be
+/// worth nothing, their nodes strangers. Whether there are any is not known while etcd is silent.
+fn refuse_objects_of_another(host: &Host, inputs: &Inputs) -> Result<()> {
+    if etcd::holds_a_cluster(host, inputs)? != Some(true) {
+        return Ok(());
+    }
+    let ca = certificate("ca.crt");
+    Err(Error::host("cluster-there-already", "etcd holds the objects of a cluster already")
+        .because(format!("they were made under another authority than the one `{}` would be", ca.display()))
+        .hint("bring that cluster's /etc/kubernetes/ssl back, or empty etcd: `ketcd reset`, `ketcd apply`"))
 }
 
 /// What an interrupted kubeadm left and cannot go on with: it writes files in place, a key before

@@ -1,10 +1,13 @@
 //! `kubeadm init`, once, and again where it was interrupted.
 
+mod before;
+mod failure;
+
 use std::path::{Path, PathBuf};
 
 use khost::{
-    Change, Cmd, Context, Error, Host, Result, Status, Step, Thing, fs,
-    static_pod::{Component, last_words},
+    Change, Cmd, Context, Host, Result, Status, Step, Thing, fs,
+    static_pod::{Component, StaticPod},
     steps::sysctl,
 };
 use kspec::{
@@ -14,7 +17,11 @@ use kspec::{
     state::{CgroupVersion, Facts, Family},
 };
 
-use crate::{inputs::Inputs, kubeadm, kubeadm_config, marker::Marker};
+use crate::{
+    encryption, inputs::Inputs, kube_proxy, kubeadm, kubeadm_config, marker::Marker, static_pods,
+};
+pub(crate) use before::refuse_another_cluster;
+use failure::Failure;
 
 /// The step's id.
 pub(crate) const ID: &str = "kubeadm:init";
@@ -31,21 +38,14 @@ pub(crate) fn comes(context: &Context<'_>) -> bool {
 #[derive(Debug)]
 pub(crate) struct Init {
     wanted: Marker,
-    ignored: Vec<String>,
-    limit: u64,
-    ipvs: bool,
-    family: Family,
+    inputs: Inputs,
+    pods: [StaticPod; 3],
 }
 
 impl Init {
     pub(crate) fn new(inputs: &Inputs, config: &str) -> Self {
-        Self {
-            wanted: Marker::wanted(inputs, config),
-            ignored: ignored(&inputs.cluster, &inputs.facts),
-            limit: inputs.cluster.kubeadm.init_timeout_seconds,
-            ipvs: inputs.cluster.kube_proxy.mode == KubeProxyMode::Ipvs,
-            family: inputs.facts.os.family,
-        }
+        let pods = Component::ALL.map(|component| StaticPod::new(component, &inputs.cluster));
+        Self { wanted: Marker::wanted(inputs, config), inputs: inputs.clone(), pods }
     }
 }
 
@@ -68,23 +68,46 @@ impl Step for Init {
 
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
         let mut things = vec![Marker::thing()];
-        things.extend(touched(context, self.family, self.ipvs));
+        things.extend(static_pods::noted(context.host, &self.pods));
+        things.extend([kube_proxy::read_at(), encryption::written_with()].map(Thing::File));
+        let ipvs = self.inputs.cluster.kube_proxy.mode == KubeProxyMode::Ipvs;
+        things.extend(touched(context, self.inputs.facts.os.family, ipvs));
         Ok(things)
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let host = context.host;
-        let mut ignored = self.ignored.clone();
-        ignored.extend(left_behind(host)?);
+        for attempt in 1.. {
+            before::fit(context, &self.inputs)?;
+            let Err(failure) = self.attempt(context) else { break };
+            if !failure.passing || attempt >= self.inputs.cluster.kubeadm.init_attempts {
+                return Err(failure.error);
+            }
+            let why = failure.error.chain();
+            let why = why.lines().next().unwrap_or_default().to_owned();
+            context.report.say(&format!("attempt {attempt} failed: {why}; trying again"));
+        }
+        static_pods::note(context, &self.pods)?;
+        kube_proxy::note(context)?;
+        encryption::note(host)?;
+        self.wanted.write(host)
+    }
+}
+
+impl Init {
+    /// `kubeadm init`, once.
+    fn attempt(&self, context: &Context<'_>) -> Result<(), Failure> {
+        let mut ignored = ignored(&self.inputs.cluster, &self.inputs.facts);
+        ignored.extend(left_behind(context.host)?);
         let ignored = format!("--ignore-preflight-errors={}", ignored.join(","));
-        let limit = context.limit.map_or(self.limit, |limit| limit.as_secs());
+        let limit = self.inputs.cluster.kubeadm.init_timeout_seconds;
+        let limit = context.limit.map_or(limit, |limit| limit.as_secs());
         // CoreDNS is kapps' part. The last phase prints how to join, with a secret token. No
         // `--upload-certs` either: that is for further control planes, its key is a secret, and
         // what it uploads is gone after two hours.
         let skipped = "--skip-phases=addon/coredns,show-join-command";
         kubeadm::run(context, &["init", skipped, "--skip-token-print", &ignored], limit)
-            .map_err(|error| explained(host, &error))?;
-        self.wanted.write(host)
+            .map_err(|error| failure::explained(context.host, &self.inputs, &error))
     }
 }
 
@@ -174,25 +197,6 @@ pub(crate) fn left_behind(host: &Host) -> Result<Vec<String>> {
 fn writable(host: &Host, key: &str) -> bool {
     let path = host.path("/proc/sys").join(key.replace('.', "/"));
     std::fs::OpenOptions::new().write(true).open(path).is_ok()
-}
-
-/// kubeadm's words, and those of whichever static pod spoke last.
-fn explained(host: &Host, error: &Error) -> Error {
-    let mut cause = kubeadm::words(error);
-    let preflight = cause.contains("[ERROR ");
-    // Only where kubeadm waited for them in vain; else their words lead astray.
-    let in_vain = error.code() == "program-too-slow" || cause.contains("wait-control-plane");
-    if in_vain && let Some(words) = last_words(host, &Component::ALL) {
-        cause = format!("{cause}\n{words}");
-    }
-    let hint = if cause.contains("[ERROR ImagePull") {
-        "run `knode apply`, which brings the images, then `kcp apply` again"
-    } else if preflight {
-        "mend what stands after [ERROR, or name it in [kubeadm] ignore-preflight-errors"
-    } else {
-        "see `journalctl -u kubelet -n 50` and /var/log/pods; `kcp apply` goes on where it stopped"
-    };
-    Error::host("kubeadm-init-failed", "`kubeadm init` did not finish").because(cause).hint(hint)
 }
 
 #[cfg(test)]

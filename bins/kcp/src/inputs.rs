@@ -1,12 +1,12 @@
 //! Everything the phase goes by, read and found fit.
 
-use khost::{Error, Result, Tool, static_pod::Component};
+use khost::{Error, Result, Tool, fs, static_pod::Component};
 use kspec::{
     Cluster, JoinDocument, Node, Role,
     state::{Artifacts, Certificate, EtcdState, Facts, Member, NodeState, PkiState},
 };
 
-use crate::{endpoints, join_document, marker::Marker};
+use crate::{encryption, endpoints, join_document, marker::Marker};
 
 /// What the operator and the earlier phases say.
 #[derive(Debug, Clone)]
@@ -22,6 +22,10 @@ pub(crate) struct Inputs {
     pub(crate) etcd_client: Certificate,
     pub(crate) kubeadm: Member,
     pub(crate) kubectl: Member,
+    /// The image that kapps runs as the cluster's DNS, if the lock has one.
+    pub(crate) dns_image: Option<String>,
+    /// Whether the API server has to know keys: it is to encrypt, or it once did.
+    pub(crate) has_encryption_keys: bool,
     /// URL of this node's API server, for this node's own clients.
     pub(crate) local: String,
     /// `HOST:PORT` of the API server, for everyone.
@@ -49,6 +53,9 @@ impl Inputs {
         Ok(Self {
             kubeadm: program("kubeadm")?,
             kubectl: program("kubectl")?,
+            dns_image: artifacts.images.get("coredns").map(|image| image.reference.clone()),
+            has_encryption_keys: cluster.control_plane.encryption.enabled
+                || fs::exists(&tool.host.path(encryption::PATH)),
             etcd: tool.state()?,
             runtime: tool.state()?, // without a kubelet and its images, init would wait in vain
             etcd_ca: pki.ca,

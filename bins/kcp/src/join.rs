@@ -2,7 +2,7 @@
 
 use khost::{
     Change, Context, Error, Result, Status, Step, Thing, fs,
-    static_pod::{Component, last_words},
+    static_pod::{Component, StaticPod, last_words},
 };
 use kspec::{
     Cluster, JoinDocument, Role,
@@ -17,6 +17,7 @@ use crate::{
     join_config::{self, Joining},
     join_document, kubeadm,
     marker::Marker,
+    static_pods,
 };
 
 /// The step's id.
@@ -81,6 +82,10 @@ impl Join {
             .map_err(|error| self.explained(context, &error))
     }
 
+    fn pods(&self) -> [StaticPod; 3] {
+        Component::ALL.map(|component| StaticPod::new(component, &self.cluster))
+    }
+
     /// kubeadm's words, and those of whichever static pod spoke last.
     fn explained(&self, context: &Context<'_>, error: &Error) -> Error {
         let mut cause = kubeadm::words(error);
@@ -143,6 +148,9 @@ impl Step for Join {
             Thing::Interface(format!("flannel.{vni}")),
             Thing::Interface("cni0".into()),
         ];
+        if self.is_control_plane() {
+            things.extend(static_pods::noted(context.host, &self.pods()));
+        }
         let ipvs = self.cluster.kube_proxy.mode == KubeProxyMode::Ipvs;
         things.extend(init::touched(context, self.facts.os.family, ipvs));
         Ok(things)
@@ -160,6 +168,9 @@ impl Step for Join {
         }
         for secret in [BOOTSTRAP_CONF, join_document::PATH] {
             fs::remove(&host.path(secret))?;
+        }
+        if self.is_control_plane() {
+            static_pods::note(context, &self.pods())?;
         }
         self.wanted.write(host)
     }

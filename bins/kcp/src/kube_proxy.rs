@@ -1,9 +1,12 @@
-//! kube-proxy's part of kubeadm's configuration.
+//! kube-proxy: its part of kubeadm's configuration, and that it follows it.
+
+mod follows;
 
 use kspec::{cluster::merge, state::Facts};
 use serde_json::{Value, json};
 
 use crate::inputs::Inputs;
+pub(crate) use follows::{Follows, note, read_at};
 
 /// kubespray's `KubeProxyConfiguration`, adapted to what the machine allows, with
 /// `[kube-proxy] extra` merged over it.

@@ -1,6 +1,6 @@
 //! Running kubeadm: its environment, its lock, its words.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use khost::{Cmd, Context, Error, Result, cmd::Output};
 
@@ -48,6 +48,20 @@ pub(crate) fn ask(args: &[&str], limit: Duration) -> Result<String> {
     Ok(output.stdout)
 }
 
+/// What `kubeadm ARGS` prints, from the configuration at `config`. For phases that change nothing:
+/// files they write go to `dir`.
+pub(crate) fn render(args: &[&str], config: &Path, dir: &Path) -> Result<String> {
+    let config = format!("--config={}", config.display());
+    let command = cmd(args, &config).env("KUBEADM_INIT_DRYRUN_DIR", dir);
+    let output = command.limit(Duration::from_secs(60)).run().map_err(|error| {
+        Error::host("render-failed", "kubeadm cannot say what it would make")
+            .because(words(&error))
+            .hint("correct [control-plane] or [kubeadm] in cluster.toml")
+    })?;
+    unless_busy(&output)?;
+    Ok(output.stdout)
+}
+
 fn unless_busy(output: &Output) -> Result<()> {
     if output.code == LOCKED {
         return Err(Error::host("kubeadm-busy", "another kubeadm is still at work")
@@ -57,9 +71,15 @@ fn unless_busy(output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// kubeadm reads its configuration strictly here; `init` would only warn of an unknown field.
-pub(crate) fn validate(context: &Context<'_>) -> Result<()> {
-    run(context, &["config", "validate"], 30).map_err(|error| match error.code() {
+/// kubeadm reads the configuration at `config` strictly here; `init` would only warn of an unknown
+/// field.
+///
+/// # Errors
+/// `kubeadm-config-invalid`.
+pub(crate) fn validate(config: &Path) -> Result<()> {
+    let config = format!("--config={}", config.display());
+    let command = cmd(&["config", "validate"], &config).limit(Duration::from_secs(30));
+    let output = command.run().map_err(|error| match error.code() {
         "program-failed" => {
             let path = kubeadm_config::PATH;
             Error::input("kubeadm-config-invalid", format!("kubeadm does not accept `{path}`"))
@@ -67,7 +87,8 @@ pub(crate) fn validate(context: &Context<'_>) -> Result<()> {
                 .hint("correct what cluster.toml says in [control-plane] or [kube-proxy] extra")
         }
         _ => error,
-    })
+    })?;
+    unless_busy(&output)
 }
 
 /// What went wrong, without the lock's part of the command.

@@ -1,13 +1,17 @@
 //! kubeadm's configuration: `/etc/kubernetes/kubeadm-config.yaml`, as kubespray writes it
 //! (`kubeadm-config.v1beta4.yaml.j2`), for kubeadm 1.31 and later.
 
-use std::{collections::BTreeMap, time::Duration};
+mod arguments;
+mod volumes;
+
+use std::time::Duration;
 
 use khost::{Error, Result};
-use kspec::{Node, Role, paths, state::Family};
+use kspec::{Node, Role, paths};
 use serde_json::{Value, json};
 
-use crate::{endpoints::PORT, inputs::Inputs, kube_proxy, patches, scheduler};
+use crate::{endpoints::PORT, inputs::Inputs, kube_proxy, patches};
+pub(crate) use volumes::{trust_paths, volume};
 
 /// kubespray's place for it.
 pub(crate) const PATH: &str = "/etc/kubernetes/kubeadm-config.yaml";
@@ -19,12 +23,15 @@ pub(crate) fn render(inputs: &Inputs) -> Result<String> {
     let documents = [
         init(inputs),
         cluster(inputs),
-        kube_proxy::config(inputs),
-        json!({
-            "apiVersion": "kubelet.config.k8s.io/v1beta1",
-            "kind": "KubeletConfiguration",
-            "clusterDNS": [dns],
-        }),
+        with_feature_gates(inputs, kube_proxy::config(inputs)),
+        with_feature_gates(
+            inputs,
+            json!({
+                "apiVersion": "kubelet.config.k8s.io/v1beta1",
+                "kind": "KubeletConfiguration",
+                "clusterDNS": [dns],
+            }),
+        ),
     ];
     let documents: Result<Vec<_>, _> = documents.iter().map(kspec::to_yaml).collect();
     let documents = documents.map_err(|error| {
@@ -72,33 +79,36 @@ pub(crate) fn patience(limit: u64) -> String {
     go_duration(Duration::from_secs(limit * 4 / 5))
 }
 
+/// The component's configuration, with the gates of `[kubernetes] feature-gates` below its own.
+fn with_feature_gates(inputs: &Inputs, mut config: Value) -> Value {
+    for (gate, open) in &inputs.cluster.kubernetes.feature_gates {
+        let gates = &mut config["featureGates"];
+        if gates.get(gate).is_none() {
+            gates[gate] = (*open).into();
+        }
+    }
+    config
+}
+
 /// `ClusterConfiguration`.
 pub(crate) fn cluster(inputs: &Inputs) -> Value {
     let (cluster, etcd) = (&inputs.cluster, &inputs.etcd);
-    let given = &cluster.control_plane;
-    let api_server = args(&api_server_args(inputs), &given.api_server_args);
-    let controller_manager = args(&controller_manager_args(inputs), &given.controller_manager_args);
-    let scheduler = args(&scheduler_args(), &given.scheduler_args);
-    let scheduler_config = json!([{
-        "name": "kubescheduler-config",
-        "hostPath": scheduler::PATH,
-        "mountPath": scheduler::PATH,
-        "readOnly": true,
-    }]);
+    let kubeadm = &cluster.kubeadm;
+    let hours = |hours: u32| format!("{hours}h0m0s");
     json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "ClusterConfiguration",
         "clusterName": cluster.kubernetes.cluster_name,
-        "encryptionAlgorithm": "RSA-2048",
-        "certificateValidityPeriod": "8760h0m0s",
-        "caCertificateValidityPeriod": "87600h0m0s",
+        "encryptionAlgorithm": kubeadm.key_algorithm,
+        "certificateValidityPeriod": hours(kubeadm.certificate_validity_hours),
+        "caCertificateValidityPeriod": hours(kubeadm.ca_validity_hours),
         "etcd": { "external": {
             "endpoints": etcd.endpoints,
             "caFile": inputs.etcd_ca.cert,
             "certFile": inputs.etcd_client.cert,
             "keyFile": inputs.etcd_client.key,
         } },
-        "dns": { "disabled": true }, // kapps installs CoreDNS
+        "dns": dns(inputs),
         "networking": {
             "dnsDomain": cluster.kubernetes.dns_domain,
             "serviceSubnet": cluster.network.service_cidr,
@@ -109,99 +119,34 @@ pub(crate) fn cluster(inputs: &Inputs) -> Value {
         "certificatesDir": paths::KUBE_CERT_DIR,
         "imageRepository": "registry.k8s.io",
         "apiServer": {
-            "extraArgs": api_server,
-            "extraVolumes": trust_directories(inputs.facts.os.family),
+            "extraArgs": arguments::api_server(inputs),
+            "extraVolumes": volumes::api_server(inputs),
             "certSANs": inputs.certificate_names(),
         },
-        "controllerManager": { "extraArgs": controller_manager },
-        "scheduler": { "extraArgs": scheduler, "extraVolumes": scheduler_config },
+        "controllerManager": with_volumes(
+            &arguments::controller_manager(inputs),
+            &volumes::controller_manager(inputs),
+        ),
+        "scheduler": with_volumes(&arguments::scheduler(inputs), &volumes::scheduler(inputs)),
     })
 }
 
-type Args = Vec<(&'static str, String)>;
-
-/// Without kubespray's `apiserver-count`, which is deprecated and has no effect with leases.
-fn api_server_args(inputs: &Inputs) -> Args {
-    let network = &inputs.cluster.network;
-    vec![
-        ("etcd-compaction-interval", "5m0s".into()),
-        ("default-not-ready-toleration-seconds", "300".into()),
-        ("default-unreachable-toleration-seconds", "300".into()),
-        ("anonymous-auth", "true".into()),
-        ("authorization-mode", "Node,RBAC".into()),
-        ("bind-address", "::".into()),
-        ("endpoint-reconciler-type", "lease".into()),
-        ("service-node-port-range", network.node_ports.clone()),
-        ("service-cluster-ip-range", network.service_cidr.to_string()),
-        (
-            "kubelet-preferred-address-types",
-            "InternalDNS,InternalIP,Hostname,ExternalDNS,ExternalIP".into(),
-        ),
-        ("profiling", "false".into()),
-        ("request-timeout", "1m0s".into()),
-        ("enable-aggregator-routing", "false".into()),
-        ("service-account-lookup", "true".into()),
-        ("storage-backend", "etcd3".into()),
-        ("allow-privileged", "true".into()),
-        ("event-ttl", "1h0m0s".into()),
-    ]
-}
-
-fn controller_manager_args(inputs: &Inputs) -> Args {
-    let network = &inputs.cluster.network;
-    let mask = if network.pod_cidr.is_v4() {
-        "node-cidr-mask-size-ipv4"
-    } else {
-        "node-cidr-mask-size-ipv6"
-    };
-    vec![
-        ("node-monitor-grace-period", "40s".into()),
-        ("node-monitor-period", "5s".into()),
-        ("cluster-cidr", network.pod_cidr.to_string()),
-        ("service-cluster-ip-range", network.service_cidr.to_string()),
-        (mask, network.node_prefix.to_string()),
-        ("profiling", "false".into()),
-        ("terminated-pod-gc-threshold", "12500".into()),
-        ("bind-address", "::".into()),
-        ("leader-elect-lease-duration", "15s".into()),
-        ("leader-elect-renew-deadline", "10s".into()),
-        ("configure-cloud-routes", "false".into()),
-    ]
-}
-
-fn scheduler_args() -> Args {
-    vec![
-        ("bind-address", "::".into()),
-        ("config", scheduler::PATH.into()),
-        ("profiling", "false".into()),
-    ]
-}
-
-/// v1beta4 takes arguments as a list. The operator's come in place of the same name, new ones
-/// after the others.
-fn args(defaults: &Args, given: &BTreeMap<String, String>) -> Value {
-    let known: Vec<&str> = defaults.iter().map(|(name, _)| *name).collect();
-    let replaced = defaults.iter().map(|(name, value)| (*name, given.get(*name).unwrap_or(value)));
-    let further = given.iter().filter(|(name, _)| !known.contains(&name.as_str()));
-    let further = further.map(|(name, value)| (name.as_str(), value));
-    replaced.chain(further).map(|(name, value)| json!({ "name": name, "value": value })).collect()
-}
-
-/// Directories with the machine's trusted authorities, beyond those kubeadm mounts by itself
-/// (kubespray `ssl_ca_dirs`).
-pub(crate) fn trust_paths(family: Family) -> &'static [&'static str] {
-    match family {
-        Family::RedHat => &["/etc/pki/tls", "/etc/pki/ca-trust"],
-        Family::Debian => &["/usr/share/ca-certificates"],
+/// kapps installs `CoreDNS`; what is said of its image is for those who read the configuration.
+fn dns(inputs: &Inputs) -> Value {
+    let image = inputs.dns_image.as_deref().and_then(|image| image.rsplit_once(':'));
+    match image.and_then(|(name, tag)| Some((name.rsplit_once('/')?.0, tag))) {
+        Some((repository, tag)) => {
+            json!({ "disabled": true, "imageRepository": repository, "imageTag": tag })
+        }
+        None => json!({ "disabled": true }),
     }
 }
 
-fn trust_directories(family: Family) -> Value {
-    let volume = |path: &&str| {
-        let name = path.trim_start_matches('/').replace('/', "-");
-        json!({ "name": name, "hostPath": path, "mountPath": path, "readOnly": true })
-    };
-    trust_paths(family).iter().map(volume).collect()
+fn with_volumes(arguments: &Value, volumes: &Value) -> Value {
+    match volumes.as_array().map(Vec::len) {
+        Some(0) => json!({ "extraArgs": arguments }),
+        _ => json!({ "extraArgs": arguments, "extraVolumes": volumes }),
+    }
 }
 
 /// As Go prints durations: `4m0s`.

@@ -5,9 +5,12 @@
 //! Writes `control-plane.json`, `/usr/local/bin/{kubeadm,kubectl}`, what kubeadm keeps below
 //!        `/etc/kubernetes`, `/root/.kube/config`
 
+mod audit;
 mod authorities;
 mod credentials;
+mod encryption;
 mod endpoints;
+mod etcd;
 mod fixed;
 mod health;
 mod init;
@@ -26,8 +29,10 @@ mod leave;
 mod marker;
 mod patches;
 mod remove;
+mod rotate;
 mod scheduler;
 mod settings;
+mod static_pods;
 mod worker;
 
 use khost::{
@@ -65,6 +70,10 @@ Example: show what would change, then do it
 /// bash completes kubectl; kubespray's place for it (`client` role).
 const COMPLETION: &str = "/etc/bash_completion.d/kubectl.sh";
 
+/// Where kubespray has the operator's own manifests (`kubernetes_user_manifests_path`); what is in
+/// it is the operator's.
+const USER_MANIFESTS: &str = "/root/kube-manifests/kubernetes";
+
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     #[command(flatten)]
@@ -79,6 +88,12 @@ enum Verb {
     Join(join_document::Request),
     /// Take a node out of the cluster: move its pods away, and forget it
     Remove(remove::Request),
+    /// Encrypt with a new key what etcd stores, and drop the old one
+    ///
+    /// For `[control-plane.encryption]`. The API server learns the new key and starts anew, all
+    /// that is to be encrypted is written again, then the old key is dropped. What was interrupted
+    /// is gone on with by running it, or `kcp apply`, again.
+    RotateKey(rotate::Request),
 }
 
 fn main() -> std::process::ExitCode {
@@ -93,6 +108,7 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
         Verb::JoinCommand(request) => join_command::run(&tool, &request),
         Verb::Join(request) => join_document::run(&tool, &request),
         Verb::Remove(request) => remove::run(&tool, &request),
+        Verb::RotateKey(request) => rotate::run(&tool, &request),
     }
 }
 
@@ -105,14 +121,19 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let inputs = Inputs::read(tool)?;
     let config = kubeadm_config::render(&inputs)?;
     fixed::refuse_changes(tool, &config)?;
+    init::refuse_another_cluster(&tool.host)?;
+    let keys = encryption::KeysFile::new(&inputs);
+    keys.usable(&tool.host)?;
 
     let mut steps = StepList::new();
     steps.add(Program::new("kubeadm", &inputs.kubeadm));
     steps.add(Program::new("kubectl", &inputs.kubectl));
     let completion = khost::completion::bash("kcp", "kubectl");
     steps.add(File::new(COMPLETION).mode(0o755).text(completion));
-    steps.add(File::new(scheduler::PATH).text(scheduler::CONFIG));
+    steps.add(File::new(scheduler::PATH).text(scheduler::config(&inputs.cluster)?));
     steps.extend(patches::files(&inputs.facts));
+    steps.add(keys.clone());
+    audit::files(&mut steps, tool, &inputs.cluster.control_plane.audit)?;
     steps.add(File::new(kubeadm_config::PATH).mode(0o640).text(&config));
 
     // kubelet, controller manager and scheduler are pointed at the node's own API server before
@@ -137,13 +158,22 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.add(kubeconfig::rotating_certificate());
     steps.add(Directory::new(kubeconfig::ROOT_DIR).mode(0o700).filled()); // kubectl caches in it
     steps.add(kubeconfig::for_root(&inputs.local));
+    steps.add(Directory::new(USER_MANIFESTS));
 
     steps.add(kubelet::running());
-    let [api_server, controller_manager, scheduler] =
-        Component::ALL.map(|component| StaticPod::new(component, &inputs.cluster));
-    steps.add(api_server.healthy());
+    for component in Component::ALL {
+        let pod = StaticPod::new(component, &inputs.cluster);
+        steps.add(static_pods::Current::new(component, &inputs, &config));
+        steps.add(pod.healthy());
+        if component == Component::ApiServer && inputs.speaks_for_all() {
+            steps.add(encryption::written_anew(&keys));
+            steps.add(encryption::old_keys_dropped(&keys, &pod));
+        }
+    }
+    if inputs.speaks_for_all() {
+        steps.add(kube_proxy::Follows::new(&inputs, &config));
+    }
     steps.add(settings::applied(&inputs, &config));
-    steps.extend([controller_manager.healthy(), scheduler.healthy()]);
     steps.add(health::admits_pods(&inputs.node.name));
     steps.add(labels::wanted(&inputs.node));
     steps.add(leave::state(&inputs));

@@ -17,10 +17,15 @@ pub(crate) fn needed(facts: &Facts) -> bool {
     facts.selinux == SelinuxMode::Enforcing
 }
 
-/// Files as `kubeadm init --patches` wants them: a pod's name, then the kind of patch.
+/// Name and content of each, as `kubeadm init --patches` wants them: a pod's name, then the kind
+/// of patch.
+pub(crate) fn texts(facts: &Facts) -> Vec<(String, String)> {
+    let pods = if needed(facts) { &PODS[..] } else { &[] };
+    pods.iter().map(|pod| (format!("{pod}+strategic.yaml"), SELINUX.into())).collect()
+}
+
+/// They, where kubeadm finds them.
 pub(crate) fn files(facts: &Facts) -> Vec<File> {
-    if !needed(facts) {
-        return Vec::new();
-    }
-    PODS.iter().map(|pod| File::new(format!("{DIR}/{pod}+strategic.yaml")).text(SELINUX)).collect()
+    let file = |(name, text): (String, String)| File::new(format!("{DIR}/{name}")).text(text);
+    texts(facts).into_iter().map(file).collect::<Vec<_>>()
 }

@@ -1,29 +1,16 @@
 //! kcp as its user meets it, on a tree and as an ordinary user.
 
+mod common;
+
 use kspec::{
     Sha256,
     state::{ControlPlaneState, EtcdState, NodeState, PkiState, SelinuxMode, State as _},
 };
 use ktest::Tree;
 
-const KCP: &str = env!("CARGO_BIN_EXE_kcp");
+use common::{KCP, fill, tree};
+
 const CONFIG: &str = "/etc/kubernetes/kubeadm-config.yaml";
-
-/// A tree with everything the earlier phases leave.
-fn tree(extra: &str) -> Tree {
-    let tree = Tree::with_cluster(KCP, extra);
-    fill(&tree);
-    tree
-}
-
-fn fill(tree: &Tree) {
-    let files = ["kubeadm", "kubectl"].map(|name| tree.store(name, "1.33.3", &[name]));
-    tree.leave(&ktest::artifacts(files, []));
-    tree.leave(&ktest::facts());
-    tree.leave(&ktest::pki());
-    tree.leave(&ktest::etcd());
-    tree.leave(&ktest::node());
-}
 
 #[test]
 fn plan_apply_again_check_and_back() {
@@ -41,7 +28,7 @@ fn plan_apply_again_check_and_back() {
             assert!(applied.contains(line), "{line} not in\n{applied}");
         }
     });
-    assert_eq!(planned.len(), 6, "{planned:#?}");
+    assert_eq!(planned.len(), 7, "{planned:#?}");
 }
 
 #[test]
@@ -214,6 +201,7 @@ fn help_tells_what_it_is_for() {
       join          Take what `join-command` made for this node; `apply` then joins
       remove        Take a node out of the cluster: move its pods away, and forget
                     it
+      rotate-key    Encrypt with a new key what etcd stores, and drop the old one
       help          Print this message or the help of the given subcommand(s)
 
     Options:

@@ -26,6 +26,8 @@ pub(crate) fn inputs() -> Inputs {
         etcd_client: ktest::certificate("node-node1"),
         kubeadm: member.clone(),
         kubectl: member,
+        dns_image: Some("registry.k8s.io/coredns/coredns:v1.12.0".into()),
+        has_encryption_keys: false,
         local: "https://127.0.0.1:6443".into(),
         endpoint: "192.0.2.11:6443".into(),
         cluster,
@@ -77,6 +79,8 @@ fn an_ordinary_machine() {
         keyFile: /etc/ssl/etcd/ssl/node-node1-key.pem
     dns:
       disabled: true
+      imageRepository: registry.k8s.io/coredns
+      imageTag: v1.12.0
     networking:
       dnsDomain: cluster.local
       serviceSubnet: 10.233.0.0/18
@@ -274,6 +278,103 @@ fn the_operators_choices() {
     new:
     - a
     "#);
+}
+
+/// What kubespray's template adds for the same choices.
+#[test]
+fn what_is_off_by_default() {
+    let ordinary = render(&inputs()).unwrap();
+    let mut inputs = inputs();
+    inputs.has_encryption_keys = true;
+    inputs.cluster.kubernetes.feature_gates = [("NodeSwap".to_owned(), true)].into();
+    let given = &mut inputs.cluster.control_plane;
+    given.admission_plugins = vec!["AlwaysPullImages".into(), "EventRateLimit".into()];
+    given.disabled_admission_plugins = vec!["StorageObjectInUseProtection".into()];
+    given.audit.enabled = true;
+    given.audit.webhook_config = Some("/root/webhook.yaml".into());
+    given.tls_min_version = "VersionTLS12".into();
+    given.tls_cipher_suites = vec!["TLS_A".into(), "TLS_B".into()];
+    given.event_ttl = "2h".into();
+    given.node_monitor_grace_period = "16s".into();
+    given.controller_manager_volumes = vec![kspec::cluster::Volume {
+        name: "cloud".into(),
+        host_path: "/etc/cloud".into(),
+        mount_path: "/cloud".into(),
+        writable: true,
+    }];
+    inputs.cluster.kubeadm.key_algorithm = "ECDSA-P256".into();
+    inputs.cluster.kubeadm.certificate_validity_hours = 24;
+    insta::assert_snapshot!(changed(&ordinary, &render(&inputs).unwrap()), @r#"
+    encryptionAlgorithm: ECDSA-P256
+    certificateValidityPeriod: 24h0m0s
+      - name: enable-admission-plugins
+        value: AlwaysPullImages,EventRateLimit
+      - name: disable-admission-plugins
+        value: StorageObjectInUseProtection
+      - name: encryption-provider-config
+        value: /etc/kubernetes/ssl/secrets_encryption.yaml
+      - name: audit-policy-file
+        value: /etc/kubernetes/audit-policy/apiserver-audit-policy.yaml
+      - name: audit-log-path
+        value: /var/log/audit/kube-apiserver-audit.log
+      - name: audit-log-maxage
+        value: "30"
+      - name: audit-log-maxbackup
+        value: "10"
+      - name: audit-log-maxsize
+        value: "100"
+      - name: audit-webhook-config-file
+        value: /etc/kubernetes/audit-policy/apiserver-audit-webhook-config.yaml
+      - name: audit-webhook-mode
+        value: batch
+      - name: audit-webhook-batch-max-size
+        value: "100"
+      - name: audit-webhook-batch-max-wait
+        value: 1s
+      - name: feature-gates
+        value: NodeSwap=true
+      - name: tls-min-version
+        value: VersionTLS12
+      - name: tls-cipher-suites
+        value: TLS_A,TLS_B
+        value: 2h
+      - name: audit-policy
+        hostPath: /etc/kubernetes/audit-policy
+        mountPath: /etc/kubernetes/audit-policy
+      - name: audit-logs
+        hostPath: /var/log/kubernetes/audit
+        mountPath: /var/log/audit
+        readOnly: false
+        value: 16s
+      - name: feature-gates
+        value: NodeSwap=true
+      - name: tls-min-version
+        value: VersionTLS12
+      - name: tls-cipher-suites
+        value: TLS_A,TLS_B
+      - name: cloud
+        hostPath: /etc/cloud
+        mountPath: /cloud
+        readOnly: false
+      - name: feature-gates
+        value: NodeSwap=true
+      - name: tls-min-version
+        value: VersionTLS12
+      - name: tls-cipher-suites
+        value: TLS_A,TLS_B
+    featureGates:
+      NodeSwap: true
+    featureGates:
+      NodeSwap: true
+    "#);
+}
+
+#[test]
+fn without_an_image_for_the_clusters_dns_none_is_named() {
+    let mut inputs = inputs();
+    inputs.dns_image = None;
+    let rendered = render(&inputs).unwrap();
+    assert!(rendered.contains("dns:\n  disabled: true\nnetworking:"), "{rendered}");
 }
 
 #[test]

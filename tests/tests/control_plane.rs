@@ -1,0 +1,239 @@
+//! kcp on a real node: a control plane that does not come up says why and comes up at the next
+//! `apply`; one that runs follows cluster.toml, part by part, and goes back when it cannot.
+
+use pipeline_tests::{events, node::Node};
+
+#[test]
+fn a_control_plane_comes_up_in_the_end_and_follows_its_description() {
+    let node = Node::boot("k8scp", "plain");
+    node.must("kprep apply && kfetch apply && kpki apply && ketcd apply && knode apply");
+
+    what_is_not_fit(&node);
+    kubeadm_fails(&node);
+    etcd_dies_on_the_way(&node);
+    node.must("kcp check && kcp plan");
+
+    secrets_are_encrypted_and_requests_written_down(&node);
+    the_key_is_changed(&node);
+    only_what_changed_is_started_anew(&node);
+    what_does_not_work_is_taken_back(&node);
+    kube_proxy_follows(&node);
+    labels_and_taints_come_and_go(&node);
+    another_cluster_is_left_alone(&node);
+    node.down();
+}
+
+/// Ports, images and etcd, before kubeadm is run at all.
+fn what_is_not_fit(node: &Node) {
+    let listen = "systemd-run --quiet --unit=squatter perl -MIO::Socket::INET -e \
+                  'my @s = IO::Socket::INET->new(LocalPort => 10259, Listen => 1); sleep 600'; \
+                  timeout 10 bash -c 'until ss -tln | grep -q :10259; do sleep 0.1; done'";
+    node.must(listen);
+    node.ends("kcp apply", 1, "error[port-taken]: port 10259 is taken by `perl`");
+    node.must("systemctl stop squatter");
+
+    let image = "registry.k8s.io/kube-scheduler:v1.33.3";
+    node.must(&format!("ctr -n k8s.io images remove --sync {image}"));
+    let said = node.ends("kcp apply", 1, "error[image-missing]");
+    assert!(said.contains(image) && said.contains("hint: run `kfetch apply` and `knode apply`"));
+    node.must("knode apply");
+
+    node.must("systemctl stop etcd");
+    node.ends("kcp --timeout 2 apply", 1, "error[etcd-unreachable]");
+    node.must("systemctl start etcd");
+
+    // An authority of etcd's that did not sign its certificate.
+    let ca = "/etc/ssl/etcd/ssl/ca.pem";
+    node.must(&format!(
+        "cp -p {ca} /root/ca.pem; openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=etcd-ca \
+         -keyout /dev/null -out {ca} 2>/dev/null"
+    ));
+    node.ends("kcp apply", 1, "error[etcd-certificate-refused]");
+    node.must(&format!("cp -p /root/ca.pem {ca}"));
+}
+
+/// Somewhere in the middle, three times; its own words are told.
+fn kubeadm_fails(node: &Node) {
+    let dir = "/etc/kubernetes/manifests";
+    node.must(&format!("mount --bind {dir} {dir} && mount -o remount,bind,ro {dir}"));
+    let said = node.ends("kcp apply", 1, "error[kubeadm-init-failed]");
+    assert!(said.contains("attempt 2 failed") && !said.contains("attempt 3"), "{said}");
+    assert!(said.contains("read-only file system"), "{said}");
+    node.must(&format!("umount {dir}"));
+}
+
+/// The API server has to wait for an etcd that is killed.
+fn etcd_dies_on_the_way(node: &Node) {
+    node.must(
+        "kcp apply >/root/apply.log 2>&1 & apply=$!
+timeout 60 bash -c 'until [ -e /etc/kubernetes/manifests/kube-scheduler.yaml ]; do sleep 0.1; done'
+systemctl kill --signal=KILL etcd
+wait $apply || { cat /root/apply.log; exit 1; }",
+    );
+}
+
+const RAW: &str = "ETCDCTL_API=3 etcdctl --endpoints https://10.99.0.11:2379 \
+    --cacert /etc/ssl/etcd/ssl/ca.pem --cert /etc/ssl/etcd/ssl/admin-node1.pem \
+    --key /etc/ssl/etcd/ssl/admin-node1-key.pem get /registry/secrets/default/mine --print-value-only";
+
+const WORD: &str = "kubectl get secret mine -o jsonpath={.data.word} | base64 -d";
+
+/// Switched on while the cluster runs: what was there before is encrypted as well.
+fn secrets_are_encrypted_and_requests_written_down(node: &Node) {
+    node.must("kubectl create secret generic mine --from-literal=word=swordfish");
+    assert!(node.must(RAW).contains("swordfish"), "a secret is stored as it is");
+    node.describe(
+        "[control-plane.encryption]\nenabled = true\n[control-plane.audit]\nenabled = true\n\
+         max-size-mb = 5",
+    );
+    let (code, planned) = node.run("kcp plan --json");
+    assert_eq!(code, 3, "{planned}");
+    let applied = node.must("kcp apply --json");
+    assert_eq!(events(&applied, "changed"), events(&planned, "planned"), "{planned}\n{applied}");
+    assert_eq!(node.must(WORD), "swordfish");
+    let raw = node.must(RAW);
+    assert!(raw.contains("k8s:enc:secretbox:v1:key1:") && !raw.contains("swordfish"), "{raw}");
+    assert_eq!(node.must("stat -c %a /etc/kubernetes/ssl/secrets_encryption.yaml"), "600\n");
+    assert!(node.must("kcp apply").contains("nothing to do"));
+
+    let log = "/var/log/kubernetes/audit/kube-apiserver-audit.log";
+    let line = node.must(&format!(
+        "timeout 10 bash -c 'until grep secrets {log} | grep name.:.mine | grep -m1 verb.:.get; do sleep 0.2; done'"
+    ));
+    assert!(line.contains("\"level\":\"Metadata\""), "{line}");
+    node.must(&format!("! grep -q c3dvcmRmaXNo {log}"));
+}
+
+/// Killed after the new key came, before anything is written with it: `apply` goes on.
+fn the_key_is_changed(node: &Node) {
+    node.ends("kcp rotate-key --plan", 3, "add a new key");
+    let keys = "/etc/kubernetes/ssl/secrets_encryption.yaml";
+    node.must(&format!(
+        "kcp rotate-key >/dev/null 2>&1 & \
+         timeout 20 bash -c 'until grep -q key2 {keys}; do sleep 0.02; done'; kill -KILL $!; wait; true"
+    ));
+    assert!(node.must(RAW).contains("k8s:enc:secretbox:v1:key1:"));
+    node.must("kcp apply && kcp plan");
+    assert!(node.must(RAW).contains("k8s:enc:secretbox:v1:key2:"));
+    node.must(&format!("! grep key1 {keys}"));
+    assert_eq!(node.must(WORD), "swordfish");
+    node.must("! journalctl --no-pager | grep -q swordfish");
+}
+
+/// Which container each of the three runs in.
+const CONTAINERS: &str = "for pod in kube-apiserver kube-controller-manager kube-scheduler; do \
+    crictl ps --quiet --name $pod | head -1; done";
+
+fn containers(node: &Node) -> Vec<String> {
+    let found: Vec<_> = node.must(CONTAINERS).lines().map(str::to_owned).collect();
+    assert_eq!(found.len(), 3, "{found:?}");
+    found
+}
+
+/// Which of the three are others than `before`.
+fn replaced(node: &Node, before: &[String]) -> Vec<bool> {
+    before.iter().zip(containers(node)).map(|(before, now)| *before != now).collect()
+}
+
+/// By its file, or not at all.
+fn only_what_changed_is_started_anew(node: &Node) {
+    let before = containers(node);
+    node.describe("[control-plane.scheduler-extra]\npercentageOfNodesToScore = 50");
+    node.ends(
+        "kcp plan",
+        3,
+        "start kube-scheduler anew: /etc/kubernetes/kubescheduler-config.yaml",
+    );
+    node.must("kcp apply && kcp check");
+    assert_eq!(replaced(node, &before), [false, false, true]);
+
+    // What only kubeadm goes by is uploaded, and nothing starts anew.
+    let before = containers(node);
+    node.must(
+        "sed -i 's/^.kubeadm.$/&\\ncertificate-validity-hours = 4380/' /etc/k8steps/cluster.toml",
+    );
+    node.must("kcp apply && kcp check");
+    assert_eq!(replaced(node, &before), [false, false, false]);
+    let uploaded = "kubectl -n kube-system get configmap kubeadm-config -o yaml";
+    assert!(node.must(uploaded).contains("certificateValidityPeriod: 4380h0m0s"));
+}
+
+/// An argument that kube-apiserver does not know.
+fn what_does_not_work_is_taken_back(node: &Node) {
+    let manifest = "/etc/kubernetes/manifests/kube-apiserver.yaml";
+    let before = node.must(&format!("cat {manifest}"));
+    node.must("cp /etc/k8steps/cluster.toml /root/good.toml");
+    node.describe("[control-plane.api-server-args]\nno-such-argument = \"1\"");
+    let said = node.ends("kcp apply", 1, "error[static-pod-unhealthy]");
+    assert!(said.contains("unknown flag: --no-such-argument"), "{said}");
+    assert_eq!(node.must(&format!("cat {manifest}")), before, "the manifest before is not back");
+    node.must("kubectl get --raw=/readyz");
+    node.must("cp /root/good.toml /etc/k8steps/cluster.toml && kcp apply && kcp check");
+}
+
+fn kube_proxy_follows(node: &Node) {
+    let pod = "kubectl -n kube-system get pods -l k8s-app=kube-proxy -o name";
+    let map = "kubectl -n kube-system get configmap kube-proxy -o yaml";
+    let before = node.must(pod);
+    // Somebody's hand in its server field, and in the nodes it runs on.
+    node.must(&format!(
+        "{map} | sed 's|server: .*|server: https://192.0.2.1:6443|' | kubectl replace -f -"
+    ));
+    node.ends("kcp plan", 3, "+    server: https://10.99.0.11:6443");
+    node.must("kcp apply && kcp check");
+    assert!(node.must(map).contains("server: https://10.99.0.11:6443"));
+    let after = node.must(pod);
+    assert_ne!(after, before, "its pod has not read it");
+    assert!(node.must("kcp apply").contains("nothing to do"));
+    assert_eq!(node.must(pod), after);
+    let selector = "kubectl -n kube-system get daemonset kube-proxy -o jsonpath={.spec.template.spec.nodeSelector}";
+    node.must(
+        "kubectl -n kube-system patch daemonset kube-proxy --type=json \
+               -p '[{\"op\": \"remove\", \"path\": \"/spec/template/spec/nodeSelector\"}]'",
+    );
+    node.ends("kcp plan", 3, "keep kube-proxy's pods on Linux nodes");
+    node.must("kcp apply && kcp check");
+    assert!(node.must(selector).contains("\"kubernetes.io/os\":\"linux\""));
+}
+
+fn labels_and_taints_come_and_go(node: &Node) {
+    let said = node.must("kcp apply -v");
+    assert!(said.contains("cluster.toml has no labels and no taints for node1"), "{said}");
+    node.must(
+        "kubectl label node node1 theirs=stays && kubectl taint node node1 theirs:PreferNoSchedule",
+    );
+    let end = "cat >>/etc/k8steps/cluster.toml <<'END'";
+    node.must(&format!("{end}\nlabels = {{ rack = '7', disk = 'ssd' }}\ntaints = ['slow=yes:PreferNoSchedule']\nEND"));
+    node.ends(
+        "kcp plan",
+        3,
+        "label or taint node node1: disk=ssd, rack=7, slow=yes:PreferNoSchedule",
+    );
+    node.must("kcp apply && kcp check");
+    let labels = "kubectl get node node1 -o jsonpath='{.metadata.labels} {.spec.taints}'";
+    let said = node.must(labels);
+    for there in ["\"rack\":\"7\"", "\"disk\":\"ssd\"", "\"theirs\":\"stays\"", "\"slow\""] {
+        assert!(said.contains(there), "{there}: {said}");
+    }
+    node.must("sed -i \"s/, disk = 'ssd'//; /^taints = /d; s/rack = '7'/rack = '8'/\" /etc/k8steps/cluster.toml");
+    node.ends(
+        "kcp plan",
+        3,
+        "label or taint node node1: disk-, rack=8, slow=yes:PreferNoSchedule-",
+    );
+    node.must("kcp apply && kcp check");
+    let said = node.must(labels);
+    assert!(said.contains("\"rack\":\"8\"") && said.contains("\"theirs\":\"stays\""), "{said}");
+    assert!(said.contains("\"key\":\"theirs\"") && !said.contains("disk\":\"ssd"), "{said}");
+    assert!(!said.contains("\"slow\""), "{said}");
+}
+
+/// What is in etcd was made under another authority than a new one would be.
+fn another_cluster_is_left_alone(node: &Node) {
+    node.must("kcp reset --yes");
+    node.ends("kcp apply", 1, "error[cluster-there-already]: etcd holds the objects");
+    let manifest = "/etc/kubernetes/manifests/kube-scheduler.yaml";
+    node.must(&format!("echo theirs >{manifest}"));
+    node.ends("kcp apply", 1, "error[cluster-there-already]: this machine is a control plane");
+    node.must(&format!("rm {manifest}"));
+}
