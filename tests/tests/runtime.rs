@@ -19,6 +19,7 @@ fn the_runtime_is_what_the_description_says() {
     base_spec(&node);
     images(&node);
     credentials(&node);
+    hosts(&node);
     control_groups(&node);
 
     node.must("knode reset --yes");
@@ -101,6 +102,58 @@ $ctr remove --sync $image",
     node.must("! journalctl --no-pager | grep -q bWU6aHVudGVyMg");
     let mode = "stat -c %a /etc/containerd/conf.d/credentials.toml";
     assert_eq!(node.must(mode), "600\n");
+}
+
+/// The same images from a host that has its API elsewhere and wants to see a certificate: containerd
+/// and kfetch, from one section.
+fn hosts(node: &Node) {
+    node.must(
+        "cd /root && ec='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+openssl req -x509 $ec -days 2 -keyout ca.key -out ca.pem -subj /CN=lab 2>/dev/null
+for name in server client; do
+    openssl req $ec -keyout $name.key -out $name.csr -subj /CN=$name 2>/dev/null
+    openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+        -extfile <(echo subjectAltName=IP:127.0.0.1) -out $name.pem 2>/dev/null
+done
+cat >mutual.yml <<'END'
+version: 0.1
+storage: {filesystem: {rootdirectory: /root/registry}}
+http:
+  addr: '127.0.0.1:5002'
+  prefix: /oci/
+  tls: {certificate: /root/server.pem, key: /root/server.key, clientcas: [/root/ca.pem]}
+END
+systemd-run --quiet --unit=mutual /root/docker-registry serve /root/mutual.yml
+cat >>/etc/k8steps/cluster.toml <<'END'
+[[containerd.registry]]
+prefix = 'mutual.example'
+[[containerd.registry.host]]
+url = 'https://127.0.0.1:5002/oci/v2'
+override-path = true
+capabilities = ['pull', 'resolve']
+ca = '/root/ca.pem'
+client = [{ certificate = '/root/client.pem', key = '/root/client.key' }]
+headers = { X-Site = ['north', 'rack 7'] }
+dial-timeout-seconds = 5
+END
+timeout 20 bash -c 'until curl -sko /dev/null https://127.0.0.1:5002/ || [ $? = 56 ]; do sleep 0.1; done'",
+    );
+    let pull = "crictl pull mutual.example/private/pause:1";
+    node.must("knode apply");
+    node.must(pull);
+    node.must("! journalctl --no-pager -u containerd | grep -E 'level=error.*(hosts.toml|mutual)'");
+    let lock = "/etc/k8steps/artifacts.lock";
+    node.must(&format!(
+        "cp {lock} /root/kept && printf '[[image]]\\nname = \"mutual\"\\nref = \
+         \"mutual.example/private/pause:1\"\\n' >>{lock} && kfetch apply && kfetch verify"
+    ));
+    assert!(node.must("kfetch list").contains("mutual.example/private/pause:1"));
+    node.must(&format!("cp /root/kept {lock} && kfetch apply"));
+
+    // Who shows nothing gets nothing: it was the certificate that let them in.
+    node.must("crictl rmi mutual.example/private/pause:1 >/dev/null");
+    node.must("sed -i '/^client = /d' /etc/k8steps/cluster.toml && knode apply");
+    node.ends(pull, 1, "remote error: tls: "); // "bad certificate", or "certificate required"
 }
 
 /// A real static pod under either driver. Its kubelet is knode's own in all but who may ask it:
