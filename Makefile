@@ -35,7 +35,7 @@ demo-down: ## Remove it, with everything it made
 
 # ---- Build and check ----------------------------------------------------------------------------
 
-.PHONY: build test check fmt lint unit deny shell cluster-test bench audit clean
+.PHONY: build test check fmt lint unit deny shell cluster-test bench chaos audit clean
 build: ## Build the eight tools in release mode
 	@scripts/bootstrap build
 	$(CARGO) build --release --locked
@@ -68,6 +68,11 @@ cluster-test: build
 
 bench: build ## Measure against curl, ctr and the like, in turns (root, Debian 12)
 	@scripts/bench $(BENCH)
+
+chaos: ## Kill every phase at every system call, and let each fail (about ten minutes)
+	@scripts/bootstrap build
+	@scripts/bootstrap unit
+	@scripts/chaos
 
 audit: ## Ask the RustSec database about every crate (needs the internet)
 	@scripts/bootstrap deny

@@ -465,3 +465,8 @@ fn a_worker_has_nothing_to_install() {
     let (_, said) = tree.run(&["apply", "--node", "w"], 0);
     assert!(said.contains("node w is a worker") && said.contains("nothing to do"), "{said}");
 }
+
+#[test]
+fn faults_at_any_system_call_lose_nothing() {
+    tree("").survives_faults("kapps");
+}

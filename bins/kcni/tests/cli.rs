@@ -226,3 +226,17 @@ fn a_worker_waits_for_what_a_control_plane_applied() {
     assert!(!skipped("w").contains("manifest:flannel"), "{}", skipped("w"));
     assert!(skipped("w").contains("wait:node-ready"), "{}", skipped("w"));
 }
+
+#[test]
+fn faults_at_any_system_call_lose_nothing() {
+    tree("").survives_faults("kcni");
+}
+
+#[test]
+fn that_nobody_can_be_told_stops_nothing() {
+    let tree = tree("");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = tree.tool_with_streams().args(["apply", "-vv"]).stderr(full).status().unwrap();
+    assert!(status.success(), "{status}");
+    tree.run(&["plan"], 0);
+}

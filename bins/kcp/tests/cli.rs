@@ -249,3 +249,8 @@ fn help_tells_what_it_is_for() {
     Files:      /etc/k8steps/cluster.toml, /var/lib/k8steps; see docs/contract.md
     ");
 }
+
+#[test]
+fn faults_at_any_system_call_lose_nothing() {
+    tree("").survives_faults("kcp");
+}

@@ -323,3 +323,8 @@ fn help() {
       help     Print this message or the help of the given subcommand(s)
     ");
 }
+
+#[test]
+fn faults_at_any_system_call_lose_nothing() {
+    tree("").survives_faults("ketcd");
+}

@@ -1,14 +1,14 @@
 //! What every `main` does: parse, start logs, run, report.
 
 use std::{
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{Args, CommandFactory, FromArgMatches, Subcommand};
 
-use crate::{Result, error::Exit, events};
+use crate::{Result, error::Exit, events, report::talk};
 
 /// Flags that all eight tools share.
 #[derive(Debug, Clone, Args)]
@@ -162,6 +162,7 @@ fn start_log(verbose: u8) {
         .with_ansi(io::stderr().is_terminal())
         .without_time() // journald and CI stamp lines themselves
         .with_target(false)
+        .log_internal_errors(false) // a log that cannot be written stops nothing
         .with_env_filter(filter)
         .init();
 }
@@ -171,8 +172,6 @@ fn program() -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-#[expect(clippy::print_stderr, reason = "the one place errors are shown")]
-#[expect(clippy::print_stdout, reason = "the one place errors are shown")]
 fn print_error(phase: &str, error: &crate::Error, json: bool) {
     let event = serde_json::json!({
         "schema": kspec::SCHEMA, "at": events::now(), "phase": phase, "event": "error",
@@ -180,15 +179,14 @@ fn print_error(phase: &str, error: &crate::Error, json: bool) {
     });
     events::keep(&event);
     if json {
-        println!("{event}");
+        let _ = writeln!(io::stdout(), "{event}"); // a closed pipe is the reader's choice
     }
-    eprintln!("error[{}]: {error}", error.code());
+    let mut lines = vec![format!("error[{}]: {error}", error.code())];
     let mut cause = std::error::Error::source(error);
     while let Some(source) = cause {
-        eprintln!("  caused by: {}", source.to_string().replace('\n', "\n    "));
+        lines.push(format!("  caused by: {}", source.to_string().replace('\n', "\n    ")));
         cause = source.source();
     }
-    if let Some(hint) = error.next() {
-        eprintln!("hint: {hint}");
-    }
+    lines.extend(error.next().map(|hint| format!("hint: {hint}")));
+    talk(&(lines.join("\n") + "\n"));
 }

@@ -14,7 +14,10 @@ use std::{
 };
 
 use nix::{
-    sys::resource::{UsageWho, getrusage},
+    sys::{
+        resource::{UsageWho, getrusage},
+        time::{TimeVal, TimeValLike as _},
+    },
     time::{ClockId, clock_gettime},
 };
 use serde::Serialize;
@@ -85,8 +88,10 @@ pub(crate) fn ran(line: &str, began: f64, code: i32) {
 /// This process ends. Processor time is its own, without the programs it ran.
 pub(crate) fn ended(code: u8) {
     let Ok(used) = getrusage(UsageWho::RUSAGE_SELF) else { return };
-    let seconds =
-        |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    let seconds = |time: TimeVal| {
+        let time = Duration::from_micros(time.num_microseconds().cast_unsigned());
+        time.as_secs_f64()
+    };
     tell(
         "ended",
         json!({

@@ -8,7 +8,7 @@ mod foreign;
 use std::{
     fs::{self, File, Metadata, Permissions},
     io::{self, Read, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -182,6 +182,14 @@ fn unfinished(path: &Path) -> String {
     format!(".{}.k8steps-", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
+/// Remove what a killed write of `path` left beside it.
+pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
+    match sweep(path) {
+        Err(error) if !absent(&error) => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
 /// Remove what a killed write of `path` left beside it. Nobody else is writing it: a path belongs
 /// to one phase, and a phase has its lock.
 #[expect(clippy::disallowed_methods, reason = "one of the places files are removed")]
@@ -189,7 +197,12 @@ fn sweep(path: &Path) -> io::Result<()> {
     let prefix = unfinished(path);
     for entry in fs::read_dir(path.parent().ok_or(io::ErrorKind::InvalidInput)?)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+        if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir(entry.path())?;
+        } else {
             fs::remove_file(entry.path())?;
         }
     }
@@ -210,11 +223,28 @@ pub fn set(path: &Path, attributes: Attributes) -> Result<()> {
 
 /// Make the directory `path`, whose parent exists, if it is not there; set its attributes.
 pub fn make_dir(path: &Path, attributes: Attributes) -> Result<()> {
-    let made = match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => set_attributes(path, attributes).and_then(|()| sync_parent(path)),
+    let made = match look(path)? {
+        Some(_) => set_attributes(path, attributes).and_then(|()| sync_parent(path)),
+        None => new_dir(path, attributes),
     };
     made.map_err(|error| Error::io("make", path, error))
+}
+
+/// A directory that is there with its attributes or not at all: one that a killed run left with
+/// others would be taken for the operator's.
+fn new_dir(path: &Path, attributes: Attributes) -> io::Result<()> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    sweep(path)?;
+    let made = tempfile::Builder::new().prefix(&unfinished(path)).tempdir_in(parent)?;
+    set_attributes(made.path(), attributes)?;
+    match fs::rename(made.path(), path) {
+        Ok(()) => drop(made.keep()), // it has another name now, and stays
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            set_attributes(path, attributes)?; // another phase was quicker
+        }
+        Err(error) => return Err(error),
+    }
+    sync_dir(parent)
 }
 
 /// Make the directory `path` and all its missing parents with `mode`.
@@ -259,6 +289,7 @@ pub fn remove(path: &Path) -> Result<()> {
 
 /// Remove a directory if it is empty; says whether it is gone.
 pub fn remove_empty_dir(path: &Path) -> Result<bool> {
+    remove_unfinished(path)?;
     match fs::remove_dir(path).and_then(|()| sync_parent(path)) {
         Ok(()) => Ok(true),
         Err(error) if absent(&error) => Ok(true),
@@ -277,6 +308,7 @@ pub fn remove_tree(path: &Path) -> Result<()> {
         )
         .hint(format!("run `umount {mount}` and try again")));
     }
+    remove_unfinished(path)?;
     let Some(metadata) = look(path)? else { return Ok(()) };
     if !metadata.is_dir() {
         return remove(path);

@@ -122,10 +122,9 @@ impl Report {
 
     /// A line for people, on standard error. Nothing with `-q`; nothing to add with `--json`,
     /// where events tell the same.
-    #[expect(clippy::print_stderr, reason = "one of the two places that talk")]
     pub fn say(&self, text: &str) {
         if !self.is_quiet() {
-            eprintln!("{}: {text}", self.phase);
+            talk(&format!("{}: {text}\n", self.phase));
         }
     }
 
@@ -189,6 +188,12 @@ impl Report {
             format!("    {mark}{text}\n")
         }
     }
+}
+
+/// Say `text` on standard error. That nobody hears it, or that it cannot be written down, is no
+/// reason to stop in the middle of something.
+pub(crate) fn talk(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 fn word(event: Event) -> &'static str {

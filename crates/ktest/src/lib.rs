@@ -2,6 +2,7 @@
 //! (even when the tests themselves run as root), and samples of what the phases leave.
 
 mod expect;
+mod fault;
 mod life;
 mod samples;
 
@@ -96,19 +97,29 @@ impl Tree {
     }
 
     /// The tool, about to be run as an ordinary user without any arguments.
-    #[expect(clippy::disallowed_methods, reason = "the tool under test")]
     pub fn bare(&self) -> AssertCommand {
-        let mut command = Command::new(&self.tool);
+        AssertCommand::from_std(self.program(&self.tool))
+    }
+
+    /// The tool, about to be run on this tree; for tests that choose its standard streams.
+    pub fn tool_with_streams(&self) -> Command {
+        let mut command = self.program(&self.tool);
+        command.arg("--root").arg(self.root());
         command
-            .current_dir(self.dir.path())
-            .env_remove("K8STEPS_CONFIG")
-            .env_remove("K8STEPS_EVENTS")
-            .env_remove("K8STEPS_NODE");
-        command.env("NO_COLOR", "1").env("HOME", self.dir.path());
+    }
+
+    /// A program, about to be run as an ordinary user in an environment without our variables.
+    #[expect(clippy::disallowed_methods, reason = "the tool under test")]
+    fn program(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.dir.path()).env("NO_COLOR", "1").env("HOME", self.dir.path());
+        for name in ["CONFIG", "EVENTS", "LOG", "NODE"] {
+            command.env_remove(format!("K8STEPS_{name}"));
+        }
         if is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
-        AssertCommand::from_std(command)
+        command
     }
 
     /// Every path in the tree with its mode and content, sorted: two equal listings are two equal

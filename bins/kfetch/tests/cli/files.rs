@@ -53,6 +53,22 @@ fn plan_apply_again_check_and_back() {
     assert_eq!(tree.listing(), before);
 }
 
+#[test]
+fn faults_at_any_system_call_lose_nothing() {
+    let server = Server::start();
+    let archive = tar_gz(&[("bin/ctr", "the ctr"), ("bin/runc", "the runc")]);
+    server.serve("/kubelet", Answer::Bytes(bytes(1 << 20)));
+    server.serve("/containerd.tgz", Answer::Bytes(archive.clone()));
+    server.image("pause:3.10", &["one layer", "another"]);
+    let lock = Lock::new()
+        .file("kubelet", &format!("{}/kubelet", server.url()), &bytes(1 << 20))
+        .archive("containerd", &format!("{}/containerd.tgz", server.url()), &archive, &["bin/*"])
+        .image("pause", "registry.k8s.io/pause:3.10");
+    let tree = tree(&registry(&server), &lock.0);
+    tree.write("/var/lib/misc", "");
+    tree.survives_faults("kfetch");
+}
+
 fn registry(server: &Server) -> String {
     format!(
         "[[containerd.registry]]\nprefix = \"registry.k8s.io\"\n\

@@ -190,6 +190,7 @@ pub fn undone(text: &str) -> String {
 /// when there was none and nothing of others is left in it.
 pub(crate) fn restore(host: &Host, path: &Path, was: Option<&[u8]>) -> Result<()> {
     let real = host.path(path);
+    fs::remove_unfinished(&real)?;
     let Some(text) = fs::read_text(&real)? else { return Ok(()) };
     let undone = undone(&text);
     match was.map(String::from_utf8_lossy) {
