@@ -108,19 +108,18 @@ fn parse(printed: &str) -> Option<(String, String)> {
 fn laid_ready(tool: &Tool, inputs: &Inputs) -> Result<String> {
     let path = tool.host.path(KEY_PATH);
     let kept = fs::read_text(&path)?.map(|text| text.trim().to_owned());
-    let key = match kept.filter(|key| is_key(key)) {
-        Some(key) => key,
-        None => {
-            let key = kubeadm::ask(&["certs", "certificate-key"], Duration::from_secs(30))?;
-            let key = key.trim().to_owned();
-            if !is_key(&key) {
-                return Err(Error::host("certificate-key-failed", "kubeadm printed no key"));
-            }
-            let mut steps = StepList::new();
-            steps.add(File::new(KEY_PATH).mode(0o600).secret(format!("{key}\n")));
-            engine::apply("kcp", &steps, &tool.context())?;
-            key
+    let key = if let Some(key) = kept.filter(|key| is_key(key)) {
+        key
+    } else {
+        let key = kubeadm::ask(&["certs", "certificate-key"], Duration::from_secs(30))?;
+        let key = key.trim().to_owned();
+        if !is_key(&key) {
+            return Err(Error::host("certificate-key-failed", "kubeadm printed no key"));
         }
+        let mut steps = StepList::new();
+        steps.add(File::new(KEY_PATH).mode(0o600).secret(format!("{key}\n")));
+        engine::apply("kcp", &steps, &tool.context())?;
+        key
     };
     let init = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",

@@ -30,7 +30,7 @@ fn of(cluster: &Cluster, local: &str, endpoint: &str, kubeconfig: &'static str) 
             schema: kspec::SCHEMA,
             version: cluster.kubernetes.version.to_string(),
             local_endpoint: local.clone(),
-            endpoint: format!("https://{}", endpoint),
+            endpoint: format!("https://{endpoint}"),
             kubeconfig: kubeconfig.into(),
             ca_sha256,
             cluster_dns,
