@@ -1,6 +1,6 @@
 //! Nodes that join, on a tree: who does, and which documents are taken.
 
-#![expect(clippy::disallowed_methods, reason = "tests meddle")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests meddle")]
 
 use std::{
     fs::{self, Permissions},
