@@ -2,7 +2,7 @@
 //!
 //! Reads  `cluster.toml`, `artifacts.json`, `control-plane.json`, `cni.json`
 //!        and the operator's own manifests
-//! Writes `apps.json`, `/usr/local/bin/helm` and its completion; the add-ons' objects and the
+//! Writes `apps.json`, `/usr/local/bin/helm` and its completion, `kapps-approve.{service,timer}`; the add-ons' objects and the
 //!        operator's own in the cluster
 
 mod addon;
@@ -15,6 +15,7 @@ mod image;
 mod metrics_server;
 mod node_feature_discovery;
 mod own;
+mod serving;
 
 use std::collections::BTreeMap;
 
@@ -63,6 +64,11 @@ enum Verb {
         /// Only those of this add-on, e.g. coredns
         name: Option<String>,
     },
+    /// Approve the certificates that kubelets ask for, as its timer does
+    ///
+    /// Only those of the nodes of cluster.toml, for no more than their names and
+    /// addresses there. The others are told and stay pending.
+    Approve,
 }
 
 /// Also the field manager of the add-ons' objects.
@@ -78,6 +84,17 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
         Verb::Phase(verb) => tool.run::<Verb>(&verb, ABOUT, steps),
         Verb::Manifests { name } => {
             tool.report.data(&manifests(&tool, name.as_deref())?);
+            Ok(Exit::Done)
+        }
+        Verb::Approve => {
+            tool.needs_root("approve")?;
+            let answer = serving::approve(&tool.cluster()?)?;
+            for node in &answer.approved {
+                tool.report.say(&format!("approved the certificate of kubelet on {node}"));
+            }
+            for why in &answer.refused {
+                tool.report.say(&format!("not approved: {why}"));
+            }
             Ok(Exit::Done)
         }
     }
@@ -116,6 +133,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     } else {
         steps.extend([helm::COMPLETION, helm::PROGRAM].map(|path| Withdrawn::new(NAME, path)));
     }
+    serving::add_to(&mut steps, &cluster);
     steps.extend(Manifest::looked_at_together(addons.iter().map(Addon::manifest).collect()));
     if !own.is_empty() {
         steps.add(OwnManifests::new(own)); // after the add-ons, whose definitions they may use

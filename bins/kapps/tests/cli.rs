@@ -87,6 +87,21 @@ fn plan_apply_again_check_and_reset() {
 }
 
 #[test]
+fn kubelets_requests_are_looked_at_by_a_timer_where_they_are_made() {
+    let tree = tree("");
+    tree.run(&["apply"], 0);
+    let unit = |end: &str| format!("/etc/systemd/system/kapps-approve.{end}");
+    let service = tree.read(&unit("service"));
+    assert!(service.contains("\nExecStart=/usr/local/bin/kapps --quiet approve\n"), "{service}");
+    assert!(tree.read(&unit("timer")).contains("\nOnUnitActiveSec=300\n"));
+    let off =
+        tree.read("/etc/k8steps/cluster.toml") + "[kubelet]\nrotate-server-certificates = false\n";
+    tree.write("/etc/k8steps/cluster.toml", &off);
+    tree.run(&["apply"], 0);
+    assert!(!tree.path(&unit("service")).exists() && !tree.path(&unit("timer")).exists());
+}
+
+#[test]
 fn the_completion_is_bash_and_asks_helm_itself() {
     let tree = tree("");
     tree.run(&["apply"], 0);
@@ -354,10 +369,14 @@ fn the_programs_run_as_kubespray_runs_them() {
             "--secure-port=10250",
             "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
             "--kubelet-use-node-status-port",
-            "--kubelet-insecure-tls=true",
             "--metric-resolution=15s",
         ])
     );
+    let trusting = tree("[kubelet]\nrotate-server-certificates = false\n");
+    let trusting =
+        &manifests(&trusting, &["metrics-server"])["Deployment kube-system/metrics-server"];
+    let args = trusting.pointer("/spec/template/spec/containers/0/args").unwrap();
+    assert_eq!(args[4], "--kubelet-insecure-tls=true", "kubespray's choice");
     let worker = "DaemonSet node-feature-discovery/node-feature-discovery-worker";
     let paths: Vec<_> = all[worker]
         .pointer("/spec/template/spec/volumes")
@@ -445,6 +464,7 @@ fn help() {
                  it does not work
       reset      Put back exactly what apply changed
       manifests  Print the manifests as YAML, for `kubectl apply -f -`
+      approve    Approve the certificates that kubelets ask for, as its timer does
       help       Print this message or the help of the given subcommand(s)
 
     Options:

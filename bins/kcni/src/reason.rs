@@ -19,20 +19,12 @@ const KNOWN: [(&[&str], &str); 8] = [
         "the API server does not know flannel's account: its token is of another cluster",
     ),
     (
-        &[
-            "failed to find any valid interface",
-            "Could not find valid interface",
-            "error looking up interface",
-        ],
+        &["Failed to find interface to use that matches", "Could not find valid interface"],
         "no interface of this node is the one of network.flannel.interface or interface-regex: \
          `ip -brief address` shows what there is",
     ),
     (
-        &[
-            "failed to find interface",
-            "failed to get default interface",
-            "Unable to find default route",
-        ],
+        &["Failed to find any valid interface to use"],
         "flanneld takes the interface of the default route, and there is none: \
          name one in network.flannel.interface",
     ),

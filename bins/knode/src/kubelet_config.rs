@@ -54,6 +54,7 @@ fn generated(inputs: &Inputs) -> Value {
         "clusterDomain": cluster.kubernetes.dns_domain,
         "protectKernelDefaults": true,
         "rotateCertificates": true,
+        "serverTLSBootstrap": cluster.kubelet.rotate_server_certificates,
         "clusterDNS": cluster.cluster_dns().into_iter().collect::<Vec<_>>(),
         "kubeReserved": cluster.kubelet.kube_reserved,
         "systemReserved": cluster.kubelet.system_reserved,
@@ -137,6 +138,7 @@ mod tests {
         clusterDomain: cluster.local
         protectKernelDefaults: true
         rotateCertificates: true
+        serverTLSBootstrap: true
         clusterDNS:
         - "10.233.0.3"
         kubeReserved:
@@ -182,6 +184,14 @@ mod tests {
         let mut facts = machine();
         facts.swap = true;
         assert_eq!(adapted(&inputs(facts)), json!({}));
+    }
+
+    #[test]
+    fn kubelet_may_sign_its_own_certificate() {
+        let mut inputs = inputs(machine());
+        inputs.cluster.kubelet.rotate_server_certificates = false;
+        let text = super::render(&inputs).unwrap();
+        assert!(text.contains("serverTLSBootstrap: false\n"), "{text}");
     }
 
     #[test]

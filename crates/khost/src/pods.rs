@@ -30,7 +30,10 @@ impl Pods {
             Err(error) => return error.chain(),
         };
         let Some(pod) = pods.iter().find(|pod| !is_ready(pod)).or(pods.first()) else {
-            return "it has no pod yet".into();
+            return match self.creation_failed() {
+                Some(event) => format!("it has no pod yet, last event: {event}"),
+                None => "it has no pod yet".into(),
+            };
         };
         let mut words = vec![state(pod)];
         words.extend(self.last_warning(pod));
@@ -50,13 +53,26 @@ impl Pods {
     }
 
     fn last_warning(&self, pod: &Value) -> Option<String> {
-        let namespace = format!("--namespace={}", self.namespace);
         let name = text(pod, "/metadata/name");
-        let about = format!("--field-selector=involvedObject.name={name},type=Warning");
-        let args = ["events", &namespace, &about, "--sort-by=.metadata.creationTimestamp"];
+        let event = self.last_event(&format!("involvedObject.name={name},type=Warning"))?;
+        Some(format!("last event: {}: {}", text(&event, "/reason"), text(&event, "/message")))
+    }
+
+    /// Why no pod is made: what the namespace's controllers failed at last, as they do where a
+    /// quota, an account that is missing or an admission stands in the way.
+    fn creation_failed(&self) -> Option<String> {
+        let event = self.last_event("reason=FailedCreate,type=Warning")?;
+        let of = |pointer| text(&event, pointer);
+        let (kind, name) = (of("/involvedObject/kind"), of("/involvedObject/name"));
+        Some(format!("{kind} {name}: {}", of("/message")))
+    }
+
+    fn last_event(&self, fields: &str) -> Option<Value> {
+        let namespace = format!("--namespace={}", self.namespace);
+        let fields = format!("--field-selector={fields}");
+        let args = ["events", &namespace, &fields, "--sort-by=.metadata.creationTimestamp"];
         let list = Kubectl::here().get_json(&args).ok()?;
-        let event = items(&list).last()?;
-        Some(format!("last event: {}: {}", text(event, "/reason"), text(event, "/message")))
+        items(&list).last().cloned()
     }
 }
 

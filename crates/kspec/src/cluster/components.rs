@@ -85,6 +85,9 @@ pub struct Kubelet {
     pub system_reserved: BTreeMap<String, String>,
     /// auto: systemd where systemd is at work, else cgroupfs; or either by name
     pub cgroup_driver: CgroupDriver,
+    /// Have the cluster's CA sign the certificate that kubelet serves with, so that metrics-server
+    /// can verify it; kapps approves what the nodes of this file ask for
+    pub rotate_server_certificates: bool,
     /// Further command line flags, e.g. ["--v=4"]
     pub extra_args: Vec<String>,
     /// Further KubeletConfiguration fields, merged over the generated ones
@@ -231,6 +234,7 @@ impl Default for Kubelet {
             kube_reserved: reserved("100m", "256Mi"),
             system_reserved: reserved("500m", "512Mi"),
             cgroup_driver: CgroupDriver::Auto,
+            rotate_server_certificates: true,
             extra_args: Vec::new(),
             extra: Extra::new(),
         }
