@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 use khost::{
     Host,
     kubectl::Kubectl,
-    pods::Pods,
+    pods::{self, Meaning, Pods},
     steps::{manifest::title, wait::Wait},
     wait::{Awaited, Seen, Told},
 };
@@ -111,6 +111,20 @@ fn lacking(object: &Value) -> Option<String> {
     })
 }
 
+/// What the add-ons say (`CoreDNS` `plugin/loop`, metrics-server `pkg/scraper`).
+const KNOWN: [Meaning; 2] = [
+    (
+        &["Loop ("],
+        "CoreDNS asks itself: addons.upstream-dns or `/var/lib/k8steps/resolv.conf` names the \
+         cluster's own DNS, or a server on the node's loopback; `kprep apply` writes the latter",
+    ),
+    (
+        &["x509: ", "tls: internal error"],
+        "metrics-server does not trust a kubelet: `kubectl get csr` shows what waits for \
+         approval, `kapps approve` grants it to the nodes of cluster.toml",
+    ),
+];
+
 /// Why, as far as its pods tell.
 fn reason(host: &Host, object: &Value) -> String {
     let labels = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
@@ -124,14 +138,22 @@ fn reason(host: &Host, object: &Value) -> String {
     }
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().into();
     let pods = Pods { namespace, selector: selector.join(","), node: None };
-    format!("\n{}", pods.reason(host))
+    format!("\n{}", pods::explained(&pods.reason(host), &KNOWN))
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{first_lacking, lacking};
+    use super::{KNOWN, first_lacking, lacking};
+
+    #[test]
+    fn what_add_ons_say_is_explained() {
+        let explained = |said| khost::pods::explained(said, &KNOWN);
+        let fatal = "[FATAL] plugin/loop: Loop (127.0.0.1:5 -> :53) detected for zone \".\"";
+        assert!(explained(fatal).contains("CoreDNS asks itself"));
+        assert!(explained("remote error: tls: internal error").contains("kapps approve"));
+    }
 
     fn deployment(generation: u64, observed: u64, available: u64) -> Value {
         json!({

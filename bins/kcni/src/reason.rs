@@ -1,9 +1,10 @@
-//! Why this node gets no share, in an operator's words: what flanneld and kubelet say when
-//! something is missing that others provide.
+//! Why this node gets no share, in an operator's words: what flanneld says when something is
+//! missing that others provide.
 
-/// What flanneld or kubelet say (flannel `main.go`, `pkg/subnet/kube`; kubelet
-/// `pkg/kubelet/images`), what it means, and the command that goes further.
-const KNOWN: [(&[&str], &str); 8] = [
+use khost::pods::Meaning;
+
+/// Of flannel's `main.go` and `pkg/subnet/kube`.
+pub(crate) const KNOWN: [Meaning; 7] = [
     (
         &["pod cidr not assigned"],
         "the controller manager gave this node no part of pod-cidr: see `kcp check` and \
@@ -29,11 +30,6 @@ const KNOWN: [(&[&str], &str); 8] = [
          name one in network.flannel.interface",
     ),
     (
-        &["ErrImageNeverPull", "ImagePullBackOff", "ErrImagePull"],
-        "the container runtime has no such image and cannot fetch it: \
-         `knode apply` imports those of the store, `kfetch list` shows them",
-    ),
-    (
         &["dial tcp", "i/o timeout", "connection refused"],
         "flanneld does not reach the API server at the address of control-plane.json",
     ),
@@ -44,19 +40,14 @@ const KNOWN: [(&[&str], &str); 8] = [
     ),
 ];
 
-/// What `said` means; none when it is nothing known.
-pub(crate) fn explained(said: &str) -> Option<&'static str> {
-    let says = |words: &&(&[&str], &str)| words.0.iter().any(|word| said.contains(word));
-    KNOWN.iter().find(says).map(|(_, means)| *means)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::explained;
+    use khost::pods::explained;
 
     #[track_caller]
     fn is_explained(said: &str, word: &str) {
-        assert!(explained(said).is_some_and(|means| means.contains(word)), "{said}");
+        let means = explained(said, &super::KNOWN).replace(said, "");
+        assert!(means.contains(word), "{said}");
     }
 
     #[test]
@@ -71,6 +62,5 @@ mod tests {
         );
         is_explained("Could not find valid interface matching eth9", "ip -brief address");
         is_explained("container flannel waits: ImagePullBackOff, Back-off pulling", "knode apply");
-        assert_eq!(explained("pod kube-flannel-1 is Pending"), None);
     }
 }

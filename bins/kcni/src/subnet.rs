@@ -76,13 +76,8 @@ pub(crate) fn given(pods: &Cidr, node: &str) -> Wait {
             Ok(_) if is_present(&own) => return Ok(Seen::Ready),
             Ok(_) => "flannel's pod is not ready, or of an earlier configuration".into(),
         };
-        let told = told.every_few_seconds(|| {
-            let told = own.reason(context.host);
-            match reason::explained(&told) {
-                Some(means) => format!("{told}\n{means}"),
-                None => told,
-            }
-        });
+        let told =
+            told.every_few_seconds(|| pods::explained(&own.reason(context.host), &reason::KNOWN));
         Ok(Seen::NotYet(format!("{lacking}\n{told}")))
     })
 }

@@ -1,8 +1,12 @@
 //! Why pods do not run, in words: what the API server knows of them, and what they said last.
 
+mod meaning;
+
 use std::{path::PathBuf, time::SystemTime};
 
 use serde_json::Value;
+
+pub use meaning::{Meaning, explained};
 
 use crate::{Host, fs, kubectl::Kubectl};
 
