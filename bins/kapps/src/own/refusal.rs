@@ -1,16 +1,17 @@
 //! What the API server has against a manifest, with the place where it stands.
 
 use khost::{Error, kubectl::Kubectl, steps::manifest::list};
+use serde_json::Value;
 
 use super::{Document, MANAGER};
 
-/// Ask about each of `documents` alone, and say what is wrong with all that are refused. `error`
-/// is what was said about all of them together.
-pub(super) fn told(documents: &[Document], error: Error) -> Error {
+/// Ask about each document alone, as the object beside it, and say what is wrong with all that are
+/// refused. `error` is what was said about all of them together.
+pub(super) fn told(documents: &[(&Document, Value)], error: Error) -> Error {
     let mut refused = Vec::new();
-    for document in documents {
-        if let Err(error) = Kubectl::admin().reviewed(MANAGER, &list([&document.object])) {
-            refused.push((document, error.chain()));
+    for (document, object) in documents {
+        if let Err(error) = Kubectl::admin().reviewed(MANAGER, &list([object])) {
+            refused.push((*document, error.chain()));
         }
     }
     let Some((first, said)) = refused.first() else { return error }; // together, but not alone
@@ -20,7 +21,7 @@ pub(super) fn told(documents: &[Document], error: Error) -> Error {
     };
     let causes: Vec<_> = refused
         .iter()
-        .map(|(document, said)| format!("{}: {}", document.place(), last_line(said)))
+        .map(|(document, said)| format!("{}: {}", document.place(), words(document, said)))
         .collect();
     let kind = first.object["kind"].as_str().unwrap_or_default();
     Error::input(code, format!("{}: {what}", first.place())).because(causes.join("\n")).hint(
@@ -42,6 +43,15 @@ fn unknown_field(said: &str) -> Option<String> {
     after.split_once('"').map(|(path, _)| path.to_owned())
 }
 
+/// What the server said, unless it may be of a secret: a value of the wrong type is quoted.
+fn words<'a>(document: &Document, said: &'a str) -> &'a str {
+    if document.is("Secret") {
+        return "what the API server says may quote it, and is not shown: see \
+                `kubectl apply --server-side --dry-run=server -f FILE`";
+    }
+    last_line(said)
+}
+
 fn last_line(said: &str) -> &str {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.next_back().map_or(said, |line| line.trim_start_matches("caused by: "))
@@ -49,7 +59,21 @@ fn last_line(said: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{last_line, unknown_field};
+    use serde_json::json;
+
+    use super::{super::Document, last_line, unknown_field, words};
+
+    #[test]
+    fn a_secret_is_not_quoted() {
+        let document = |kind: &str| Document {
+            file: "a.yaml".into(),
+            number: 1,
+            object: json!({ "kind": kind, "metadata": { "name": "a" } }),
+        };
+        let said = ".data.password: expected string, got 12345";
+        assert_eq!(words(&document("ConfigMap"), said), said);
+        assert!(!words(&document("Secret"), said).contains("12345"));
+    }
 
     #[test]
     fn the_field_is_found_in_what_the_server_says() {

@@ -34,23 +34,20 @@ impl OwnManifests {
         let is_new = |document: &&Document| !live.iter().any(|live| same(live, &document.object));
         let new: Vec<_> =
             self.documents.iter().filter(|at| at.is_ground()).filter(is_new).collect();
-        let (mut asked, mut as_asked) = (Vec::new(), Vec::new());
-        for document in self.documents.iter().filter(|at| !is_of_new_kind(at, &new)) {
-            asked.push(document);
-            as_asked.push(Document {
-                object: in_a_place_that_is_there(&document.object, &new),
-                ..document.clone()
-            });
-        }
+        let asked: Vec<_> = self
+            .documents
+            .iter()
+            .filter(|at| !is_of_new_kind(at, &new))
+            .map(|document| (document, in_a_place_that_is_there(&document.object, &new)))
+            .collect();
         if asked.is_empty() {
             return Ok(Vec::new());
         }
         let found = Kubectl::admin()
-            .reviewed(MANAGER, &list(as_asked.iter().map(|document| &document.object)))
-            .map_err(|error| refusal::told(&as_asked, error))?;
-        let of = |document: &Document| found.iter().find(|found| same(found, &document.object));
-        let pairs = asked.into_iter().zip(&as_asked);
-        Ok(pairs.filter_map(|(document, asked)| Some((document, of(asked)?.clone()))).collect())
+            .reviewed(MANAGER, &list(asked.iter().map(|(_, object)| object)))
+            .map_err(|error| refusal::told(&asked, error))?;
+        let of = |object: &Value| found.iter().find(|found| same(found, object));
+        Ok(asked.iter().filter_map(|(at, object)| Some((*at, of(object)?.clone()))).collect())
     }
 }
 
