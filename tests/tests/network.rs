@@ -87,12 +87,13 @@ fn kubelets_are_verified(node: &Node) {
 
 /// What is a stand-in in the lab has the rights it needs, and no others.
 fn rights(node: &Node) {
+    const SCALE: &str = "update deployments.apps --subresource=scale";
     let can = |verb: &str| {
         kubectl(&format!(
             "-n kube-system auth can-i {verb} --as=system:serviceaccount:kube-system:dns-autoscaler"
         ))
     };
-    for verb in ["update deployments/scale", "get deployments/scale", "create configmaps"] {
+    for verb in [SCALE, "get configmaps", "create configmaps"] {
         node.ends(&can(verb), 0, "yes");
     }
     node.ends(&can("list nodes"), 0, "yes");

@@ -106,9 +106,15 @@ fn lacking(object: &Value) -> Option<String> {
         let wanted = number("/spec/replicas").unwrap_or(1);
         (wanted, status("updatedReplicas"), status("availableReplicas"))
     };
-    (updated < wanted || available < wanted).then(|| {
-        format!("{available} of {wanted} pods available, {updated} of the present version")
-    })
+    if updated < wanted || available < wanted {
+        return Some(format!(
+            "{available} of {wanted} pods available, {updated} of the present version"
+        ));
+    }
+    // Those of an earlier version go once the present ones are available: while they are there,
+    // it is they that are.
+    let earlier = status("replicas").saturating_sub(updated);
+    (earlier > 0).then(|| format!("{earlier} pods of an earlier version are still needed"))
 }
 
 /// What the add-ons say (`CoreDNS` `plugin/loop`, metrics-server `pkg/scraper`).
@@ -172,6 +178,15 @@ mod tests {
         assert_eq!(lacking(&deployment(2, 2, 1)), None);
         assert!(lacking(&deployment(2, 1, 1)).unwrap().contains("controller"));
         assert!(lacking(&deployment(2, 2, 0)).unwrap().contains("0 of 1 pods available"));
+    }
+
+    #[test]
+    fn pods_of_an_earlier_version_do_not_stand_in() {
+        let mut rolling = deployment(2, 2, 1);
+        rolling["status"]["replicas"] = 2.into();
+        assert!(lacking(&rolling).unwrap().starts_with("1 pods of an earlier version"));
+        rolling["status"]["replicas"] = 1.into();
+        assert_eq!(lacking(&rolling), None);
     }
 
     #[test]

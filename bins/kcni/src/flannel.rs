@@ -29,7 +29,7 @@ pub(crate) fn applied(
         Thing::File(runtime::PATH.into()),
         Thing::Routes(cluster.network.pod_cidr),
         Thing::Chains("CNI-".into()), // by the portmap program
-        Thing::Chains("FLANNEL-".into()),
+        Thing::Chains(CHAINS.into()),
     ];
     if flannel.nftables {
         causes.extend(TABLES.map(|table| Thing::Table(table.into())));
@@ -39,9 +39,12 @@ pub(crate) fn applied(
     Ok(Manifest::new("flannel", "kcni", objects).causing(causes))
 }
 
+/// What the names of flannel's chains begin with (`pkg/trafficmngr/iptables`).
+pub(crate) const CHAINS: &str = "FLANNEL-";
+
 /// flannel's own with `nftables = true`; it makes the second, too, without IPv6
 /// (`pkg/trafficmngr/nftables`).
-const TABLES: [&str; 2] = ["ip flannel-ipv4", "ip6 flannel-ipv6"];
+pub(crate) const TABLES: [&str; 2] = ["ip flannel-ipv4", "ip6 flannel-ipv6"];
 
 /// All of it as YAML documents.
 pub(crate) fn render(

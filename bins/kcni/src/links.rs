@@ -1,15 +1,21 @@
-//! Interfaces as the present configuration wants them: flanneld makes its own, and leaves those of
-//! an earlier configuration.
+//! Interfaces and packet filters as the present configuration wants them: flanneld makes its own,
+//! and leaves those of an earlier configuration.
 
 use std::path::Path;
 
 use khost::{
     Change, Cmd, Context, Error, Host, Result, Status, Step, Thing, fs,
-    steps::network::{addresses, remove_interface},
+    steps::network::{
+        addresses, chains_exist, remove_chains, remove_interface, remove_table, table_exists,
+    },
 };
 use kspec::{Cidr, cluster::Flannel};
 
-use crate::{config, subnet::Share};
+use crate::{
+    config,
+    flannel::{CHAINS, TABLES},
+    subnet::Share,
+};
 
 const LINKS: &str = "/sys/class/net";
 const BRIDGE: &str = "cni0";
@@ -85,6 +91,51 @@ impl Step for OldTunnels {
 
     fn apply(&self, _: &Context<'_>) -> Result<()> {
         self.found()?.iter().try_for_each(|link| remove_interface(link))
+    }
+}
+
+/// flannel's rules are in nftables or in iptables, not in both: those of the other would go on
+/// holding for the network of then.
+#[derive(Debug)]
+pub(crate) struct OldRules {
+    nftables: bool,
+}
+
+impl OldRules {
+    pub(crate) fn gone(flannel: &Flannel) -> Self {
+        Self { nftables: flannel.nftables }
+    }
+}
+
+impl Step for OldRules {
+    fn id(&self) -> String {
+        "old-rules".into()
+    }
+
+    fn check(&self, _: &Context<'_>) -> Result<Status> {
+        let (old, program) = if self.nftables {
+            (chains_exist(CHAINS)?, "iptables")
+        } else {
+            (table_exists(TABLES[0])? || table_exists(TABLES[1])?, "nftables")
+        };
+        Ok(if old {
+            let what =
+                format!("remove flannel's rules from {program}, of an earlier configuration");
+            Status::Differs(Change::new(what))
+        } else {
+            Status::Done
+        })
+    }
+
+    fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
+        Ok(Vec::new()) // what an earlier configuration made is not to come back
+    }
+
+    fn apply(&self, _: &Context<'_>) -> Result<()> {
+        if self.nftables {
+            return remove_chains(CHAINS);
+        }
+        TABLES.into_iter().try_for_each(remove_table)
     }
 }
 

@@ -77,6 +77,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     }
     steps.add(subnet::given(&cluster.network.pod_cidr, &node.name));
     steps.add(links::OldTunnels::gone(flannel));
+    steps.add(links::OldRules::gone(flannel));
     steps.add(links::BridgeMtu::of_the_share(&cluster.network.pod_cidr));
     steps.add(ready::node(&node.name));
     steps.add(subnet::state(&cluster.network.pod_cidr, flannel::version(&artifacts)?));

@@ -32,15 +32,19 @@ pub(super) fn told(documents: &[(&Document, Value)], error: Error) -> Error {
     )
 }
 
-/// The field that the server does not know, as a path. Server-side apply says `.spec.x: field not
-/// declared in schema`, strict decoding `unknown field "spec.x"`.
+/// The field that is not known, as a path. Server-side apply says `.spec.x: field not declared in
+/// schema`, strict decoding `unknown field "spec.x"`, and kubectl, which looks at the server's schema
+/// first, `ValidationError(Deployment.spec): unknown field "x"`.
 fn unknown_field(said: &str) -> Option<String> {
     if let Some((before, _)) = said.split_once(": field not declared in schema") {
         let path = before.rsplit([' ', '\n']).next()?;
         return Some(path.trim_start_matches('.').to_owned());
     }
-    let (_, after) = said.split_once("unknown field \"")?;
-    after.split_once('"').map(|(path, _)| path.to_owned())
+    let (before, after) = said.split_once("unknown field \"")?;
+    let (field, _) = after.split_once('"')?;
+    let within = before.rsplit_once("ValidationError(").and_then(|(_, at)| at.split_once(')'));
+    let within = within.and_then(|(kind_and_path, _)| kind_and_path.split_once('.'));
+    Some(within.map_or(field.to_owned(), |(_, path)| format!("{path}.{field}")))
 }
 
 /// What the server said, unless it may be of a secret: a value of the wrong type is quoted.
@@ -52,9 +56,15 @@ fn words<'a>(document: &Document, said: &'a str) -> &'a str {
     last_line(said)
 }
 
+/// Its last line, without what kubectl says of itself.
 fn last_line(said: &str) -> &str {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.next_back().map_or(said, |line| line.trim_start_matches("caused by: "))
+    let line = lines.next_back().unwrap_or(said);
+    let line = ["error validating data: ", "the API server refuses a manifest: "]
+        .iter()
+        .find_map(|before| line.split_once(before))
+        .map_or(line, |(_, words)| words);
+    line.split("; if you choose to ignore").next().unwrap_or(line)
 }
 
 #[cfg(test)]
@@ -95,6 +105,6 @@ mod tests {
 
     #[test]
     fn the_servers_words_come_last() {
-        assert_eq!(last_line("a\n  caused by: the reason\n"), "the reason");
+        assert_eq!(last_line("a\nthe API server refuses a manifest: the reason\n"), "the reason");
     }
 }

@@ -21,6 +21,11 @@ pub(crate) struct OwnManifests {
 
 impl OwnManifests {
     pub(crate) fn new(documents: Vec<Document>) -> Self {
+        let marked = |document: Document| {
+            let object = manifest::marked(document.object, crate::NAME);
+            Document { object, ..document }
+        };
+        let documents = documents.into_iter().map(marked).collect();
         Self { documents, live: RefCell::default() }
     }
 

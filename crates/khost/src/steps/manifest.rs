@@ -37,6 +37,7 @@ struct Together {
 impl Manifest {
     /// The `objects` called `name` together, applied by `phase`, which is the field manager.
     pub fn new(name: &str, phase: &'static str, objects: Vec<Value>) -> Self {
+        let objects = objects.into_iter().map(|object| marked(object, phase)).collect();
         let applied = Cell::new(false);
         Self { name: name.into(), phase, objects, causes: Vec::new(), together: None, applied }
     }
@@ -81,6 +82,23 @@ pub fn list<'a>(objects: impl IntoIterator<Item = &'a Value>) -> String {
     let items: Vec<_> = objects.into_iter().collect();
     json!({ "apiVersion": "v1", "kind": "List", "items": items }).to_string()
 }
+
+/// `object` with the label that says who manages it (Kubernetes, "Recommended Labels"), unless it
+/// has one. So each object has a field of ours: of a namespace or account that has nothing but a
+/// name, the API server would not remember who applied it.
+#[must_use]
+pub fn marked(mut object: Value, phase: &str) -> Value {
+    let labels = &mut object["metadata"]["labels"];
+    if labels.is_null() {
+        *labels = json!({});
+    }
+    if let Some(labels) = labels.as_object_mut() {
+        labels.entry(MANAGED_BY).or_insert_with(|| phase.into());
+    }
+    object
+}
+
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// For the journal of `phase`: those of `objects` that are its own to delete. That is what is not
 /// in the cluster (`live`) when it is applied, or has been made by the phase before; never what
@@ -199,7 +217,18 @@ fn identity(object: &Value) -> (&str, &str, &str, &str) {
 mod tests {
     use serde_json::json;
 
-    use super::{named, same};
+    use super::{marked, named, same};
+
+    #[test]
+    fn each_object_says_who_manages_it_unless_it_says_so_itself() {
+        let bare = json!({ "kind": "Namespace", "metadata": { "name": "a" } });
+        assert_eq!(
+            marked(bare, "kapps")["metadata"]["labels"]["app.kubernetes.io/managed-by"],
+            "kapps"
+        );
+        let helms = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": "Helm" } } });
+        assert_eq!(marked(helms.clone(), "kapps"), helms);
+    }
 
     #[test]
     fn the_journal_gets_names_alone() {

@@ -43,7 +43,10 @@ pub fn remove_interface(name: &str) -> Result<()> {
 }
 
 /// Whether nftables has the table `table`, which is `FAMILY NAME`.
-pub(crate) fn table_exists(table: &str) -> Result<bool> {
+///
+/// # Errors
+/// When `nft` fails. Where there is no such program, there is no such table.
+pub fn table_exists(table: &str) -> Result<bool> {
     match Cmd::new("nft").args(["list", "tables"]).run() {
         Ok(output) => Ok(output.stdout.lines().any(|line| line == format!("table {table}"))),
         Err(error) if error.code() == "program-missing" => Ok(false),
@@ -52,7 +55,10 @@ pub(crate) fn table_exists(table: &str) -> Result<bool> {
 }
 
 /// Remove the table `table` with all it holds, when it is there.
-pub(crate) fn remove_table(table: &str) -> Result<()> {
+///
+/// # Errors
+/// When `nft` refuses.
+pub fn remove_table(table: &str) -> Result<()> {
     if table_exists(table)? {
         Cmd::new("nft").args(["delete", "table"]).args(table.split(' ')).run()?;
     }
@@ -89,19 +95,37 @@ fn deletions(json: &str) -> Result<Vec<Vec<String>>> {
 
 /// Remove every chain whose name begins with `prefix`, and every rule that mentions one, from all
 /// iptables tables. All other rules stay, with their counters.
-pub(crate) fn remove_chains(prefix: &str) -> Result<()> {
+///
+/// # Errors
+/// When the programs of iptables fail.
+pub fn remove_chains(prefix: &str) -> Result<()> {
+    for (family, script) in removals(prefix)? {
+        let restore = Cmd::new(format!("{family}-restore")).args(["--noflush", "--counters"]);
+        restore.input(script).run()?;
+    }
+    Ok(())
+}
+
+/// Whether an iptables table has a chain whose name begins with `prefix`.
+///
+/// # Errors
+/// When the programs of iptables fail. Where there are none, there are no chains.
+pub fn chains_exist(prefix: &str) -> Result<bool> {
+    Ok(!removals(prefix)?.is_empty())
+}
+
+/// For each family that has such chains, the script that removes them.
+fn removals(prefix: &str) -> Result<Vec<(&'static str, String)>> {
+    let mut scripts = Vec::new();
     for family in ["iptables", "ip6tables"] {
         let save = match Cmd::new(format!("{family}-save")).run() {
             Ok(output) => output.stdout,
             Err(error) if error.code() == "program-missing" => continue,
             Err(error) => return Err(error),
         };
-        if let Some(script) = without_chains(&save, prefix) {
-            let restore = Cmd::new(format!("{family}-restore")).args(["--noflush", "--counters"]);
-            restore.input(script).run()?;
-        }
+        scripts.extend(without_chains(&save, prefix).map(|script| (family, script)));
     }
-    Ok(())
+    Ok(scripts)
 }
 
 /// A script for `iptables-restore --noflush` that takes the chains named `prefix…` out of `save`
