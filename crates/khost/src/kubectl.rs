@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Cmd, Error, Result};
+use crate::{Cmd, Error, Result, cmd::Output};
 
 /// kubectl with a kubeconfig.
 #[derive(Debug, Clone)]
@@ -110,15 +110,52 @@ impl Kubectl {
     /// Delete the objects of `manifest`, and wait until they and the pods they had are gone:
     /// a pod that still runs would bring back what it keeps on the node.
     pub fn delete(&self, manifest: &str) -> Result<()> {
-        let args = ["delete", "--filename=-", "--ignore-not-found", "--cascade=foreground"];
-        let wait = ["--wait", "--timeout=45s"];
-        let output = self.cmd(&args).args(wait).input(manifest).accept(&[0, 1]).run()?;
-        if output.code != 0 && !unknown_kind(&output.stderr) {
-            return Err(Error::host("kubectl-failed", "cannot delete from the cluster")
-                .because(output.stderr.trim().to_owned()));
+        deleted(&self.delete_once(manifest)?)
+    }
+
+    /// The same on the way to taking the node apart: pods that do not end in time are forgotten.
+    /// That is so where the pod network went first: the runtime cannot take their sandboxes down.
+    /// What runs of them goes with the runtime.
+    pub(crate) fn delete_with_stuck_pods(&self, manifest: &str) -> Result<()> {
+        let output = self.delete_once(manifest)?;
+        if !output.stderr.contains("timed out waiting") {
+            return deleted(&output);
+        }
+        self.forget_pods_of(manifest)?;
+        self.delete(manifest)
+    }
+
+    fn forget_pods_of(&self, manifest: &str) -> Result<()> {
+        for object in self.get(manifest)? {
+            let labels = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+            let Some(labels) = labels.filter(|labels| !labels.is_empty()) else { continue };
+            let pairs: Vec<_> = labels
+                .iter()
+                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+                .collect();
+            let selector = format!("--selector={}", pairs.join(","));
+            let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
+            let namespace = format!("--namespace={namespace}");
+            let args = ["delete", "pods", &namespace, &selector, "--force", "--grace-period=0"];
+            self.cmd(&args).arg("--wait=false").run()?;
         }
         Ok(())
     }
+
+    fn delete_once(&self, manifest: &str) -> Result<Output> {
+        let args = ["delete", "--filename=-", "--ignore-not-found", "--cascade=foreground"];
+        let wait = ["--wait", "--timeout=45s"];
+        self.cmd(&args).args(wait).input(manifest).accept(&[0, 1]).run()
+    }
+}
+
+/// Whether `kubectl delete` did it, or had nothing to do.
+fn deleted(output: &Output) -> Result<()> {
+    if output.code != 0 && !unknown_kind(&output.stderr) {
+        return Err(Error::host("kubectl-failed", "cannot delete from the cluster")
+            .because(output.stderr.trim().to_owned()));
+    }
+    Ok(())
 }
 
 /// A custom resource whose definition is not there (yet, or any more) is simply not there.

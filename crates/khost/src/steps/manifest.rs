@@ -182,7 +182,7 @@ pub(crate) fn delete(host: &crate::Host, bytes: &[u8]) -> Result<Restored> {
     if !crate::fs::exists(&admin) || !kubectl.answers() {
         return Ok(Restored::Left("no API server answers: its objects go with it".into()));
     }
-    kubectl.delete(&String::from_utf8_lossy(bytes))?;
+    kubectl.delete_with_stuck_pods(&String::from_utf8_lossy(bytes))?;
     Ok(Restored::Done)
 }
 
