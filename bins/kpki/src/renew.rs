@@ -79,13 +79,15 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     let etcds = crate::certificates(tool)?;
     let leaves = etcds.as_ref().map(|(_, leaves)| leaves.clone()).unwrap_or_default();
     let world = Rc::new(World { cluster: cluster.clone(), node: node.clone(), rules, leaves });
-    let forced = !request.names.is_empty();
     let mut steps = StepList::new();
     let mut elsewhere = Vec::new();
     for item in items {
         match item.keeper {
             Keeper::Kpki | Keeper::Kubelet if item.is_authority() => {} // see `rotate-ca`
-            Keeper::Kpki | Keeper::Kubelet => steps.add(Renewal::new(&world, item, forced)),
+            Keeper::Kpki | Keeper::Kubelet => {
+                let forced = request.names.iter().any(|name| name == item.name);
+                steps.add(Renewal::new(&world, item, forced));
+            }
             Keeper::Import | Keeper::Nobody => elsewhere.push(item),
         }
     }
@@ -98,7 +100,7 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
         engine::plan(&steps, &tool.context())?
     } else {
         let exit = engine::apply("kpki", &steps, &tool.context())?;
-        if !forced {
+        if request.names.is_empty() {
             record::tidy(&tool.host)?;
         }
         exit
@@ -141,7 +143,10 @@ fn chosen(items: &mut Vec<Item>, names: &[String]) -> Result<()> {
         }
     }
     if !names.is_empty() {
-        items.retain(|item| names.iter().any(|name| name == item.name));
+        let copied = names.iter().any(|name| name == "admin.conf");
+        items.retain(|item| {
+            names.iter().any(|name| name == item.name) || (copied && item.name == "root-kubeconfig")
+        });
     }
     Ok(())
 }
@@ -157,11 +162,11 @@ fn place(name: &str) -> usize {
         "kubelet-client",
         "kubelet-server",
         "apiserver",
-        "apiserver-kubelet-client",
-        "front-proxy-client",
         "admin.conf",
         "super-admin.conf",
         "root-kubeconfig",
+        "apiserver-kubelet-client",
+        "front-proxy-client",
         "controller-manager.conf",
         "scheduler.conf",
     ];

@@ -9,36 +9,27 @@
 //!
 //! `ca.pem` holds the authority that issues, and after it the other one while both are trusted.
 
+mod bundle;
 mod members;
 
-use std::{cell::Cell, path::PathBuf};
-
 use khost::{
-    Change, Cmd, Context, Error, Host, Owner, Result, Status, Step, StepList, Thing, Tool, engine,
+    Change, Cmd, Context, Error, Host, Result, Status, Step, StepList, Tool, engine,
     error::Exit,
     fs,
     static_pod::{Component, StaticPod},
-    steps::{command::Guarded, file::File, trust::TrustAnchor},
+    steps::{command::Guarded, trust::TrustAnchor},
+    systemd,
 };
-use kspec::{
-    Cluster, Node, Role,
-    paths::{BIN_DIR, ETCD_CERT_DIR},
-    state::Facts,
-};
-use rcgen::{KeyPair, PublicKeyData as _};
+use kspec::{Cluster, Node, Role, paths::BIN_DIR, state::Facts};
 use time::OffsetDateTime;
 
+use self::bundle::{Bundle, NEXT_KEY, Next, path, trusted};
 use crate::{
     authority::{Authority, Rules},
-    inspect::Seen,
-    issue,
     leaf::{Leaf, Use},
     record::Record,
     renew,
 };
-
-const NEXT: &str = "ca-next.pem";
-const NEXT_KEY: &str = "ca-next-key.pem";
 
 /// How far a rotation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,15 +83,6 @@ pub(crate) fn run(tool: &Tool) -> Result<Exit> {
 /// Whether another authority is there, that does not issue yet.
 pub(crate) fn is_begun(host: &Host) -> bool {
     fs::exists(&host.path(path(NEXT_KEY)))
-}
-
-fn path(name: &str) -> PathBuf {
-    PathBuf::from(ETCD_CERT_DIR).join(name)
-}
-
-fn trusted(host: &Host) -> Result<Vec<Seen>> {
-    let bytes = fs::read(&host.path(path("ca.pem")))?.unwrap_or_default();
-    Ok(Seen::parse_all(&bytes).unwrap_or_default())
 }
 
 fn stage(host: &Host) -> Result<Stage> {
@@ -180,17 +162,14 @@ impl Rotation<'_> {
         let context = self.tool.context();
         self.authority.refuse_unusable(&self.tool.host)?;
         self.authority.refuse_unsettled(&self.tool.host)?;
-        for step in self.readers("") {
-            if self.tool.host.is_live()
-                && let Status::Differs(change) = step.check(&context)?
-            {
-                return Err(Error::input(
-                    "rotation-not-settled",
-                    "this node is not as cluster.toml has it",
-                )
+        if let Some(etcd) = self.etcd("")
+            && self.tool.host.is_live()
+            && let Status::Differs(change) = etcd.check(&context)?
+        {
+            let what = "this node is not as cluster.toml has it";
+            return Err(Error::input("rotation-not-settled", what)
                 .because(change.what)
                 .hint("run `kpki apply`, `ketcd apply` and `kcp apply`, then this again"));
-            }
         }
         Ok(())
     }
@@ -202,7 +181,7 @@ impl Rotation<'_> {
             match stage {
                 Stage::None => {
                     let rules = Rules::new(self.cluster, OffsetDateTime::now_utc())?;
-                    steps.add(Next { rules, wanted: Cell::new(begun == Stage::None) });
+                    steps.add(Next::new(rules, begun == Stage::None));
                     steps.add(Bundle::Both);
                     steps.extend(self.readers("both authorities"));
                 }
@@ -224,176 +203,55 @@ impl Rotation<'_> {
         Ok(steps)
     }
 
-    /// What reads the authority only at its start, and is started anew one after the other. etcd's
-    /// start is ketcd's business, which also saves what etcd holds before.
+    /// What reads the authority only at its start, and is started anew one after the other.
     fn readers(&self, what: &'static str) -> Vec<Guarded> {
-        let mut readers = Vec::new();
-        if self.node.is(Role::Etcd) {
-            let [plan, apply] = ["plan", "apply"].map(|verb| {
-                let config = self.tool.config_path().into_os_string();
-                let (config, node) = (config, self.node.name.clone());
-                move || {
-                    let ketcd = Cmd::new(format!("{BIN_DIR}/ketcd")).arg(verb).arg("--config");
-                    ketcd.arg(config.clone()).args(["--node", &node])
+        self.etcd(what).into_iter().chain(self.api_server(what)).collect()
+    }
+
+    /// etcd's start is ketcd's business, which also saves what etcd holds before.
+    fn etcd(&self, what: &'static str) -> Option<Guarded> {
+        if !self.node.is(Role::Etcd) {
+            return None;
+        }
+        let (config, node) = (self.tool.config_path(), self.node.name.clone());
+        let ketcd = move |verb: &str| {
+            let ketcd = Cmd::new(format!("{BIN_DIR}/ketcd")).arg(verb);
+            ketcd.arg("--config").arg(config.clone()).args(["--node", &node])
+        };
+        let asked = ketcd.clone();
+        Some(Guarded::new(
+            format!("etcd-reads-{what}"),
+            move |_: &Context<'_>| {
+                let plan = asked("plan").accept(&[0, 3]).run()?;
+                let what = format!("let etcd trust {what}: `ketcd apply`");
+                Ok(if plan.code == 0 { Status::Done } else { Status::Differs(Change::new(what)) })
+            },
+            move |_: &Context<'_>| ketcd("apply").run().map(drop),
+        ))
+    }
+
+    fn api_server(&self, what: &'static str) -> Option<Guarded> {
+        if !self.node.is(Role::ControlPlane) {
+            return None;
+        }
+        let pod = StaticPod::new(Component::ApiServer, self.cluster);
+        let (asked, stamp) = (pod.clone(), pod.stamp());
+        let id = format!("api-server-reads-{what}");
+        let step = format!("command:{id}");
+        let check = move |context: &Context<'_>| {
+            let there = asked.is_wanted(context.host);
+            Ok(match asked.stale(context, &step)? {
+                Some(why) if there => {
+                    Status::Differs(Change::new(format!("restart the API server: {why}")))
                 }
-            });
-            readers.push(Guarded::new(
-                format!("etcd-reads-{what}"),
-                move |_: &Context<'_>| {
-                    Ok(match plan().accept(&[0, 3]).run()?.code {
-                        0 => Status::Done,
-                        _ => Status::Differs(Change::new(format!(
-                            "let etcd trust {what}: `ketcd apply`"
-                        ))),
-                    })
-                },
-                move |_: &Context<'_>| apply().run().map(drop),
-            ));
-        }
-        if self.node.is(Role::ControlPlane) {
-            let pod = StaticPod::new(Component::ApiServer, self.cluster);
-            let (asked, stamp) = (pod.clone(), pod.stamp());
-            let id = format!("api-server-reads-{what}");
-            let step = format!("command:{id}");
-            let reader = Guarded::new(
-                id,
-                move |context: &Context<'_>| {
-                    let there = asked.is_wanted(context.host);
-                    Ok(match asked.stale(context, &step)? {
-                        Some(why) if there => {
-                            Status::Differs(Change::new(format!("restart the API server: {why}")))
-                        }
-                        _ => Status::Done,
-                    })
-                },
-                move |context: &Context<'_>| pod.restart(context),
-            );
-            readers.push(reader.touching([stamp]));
-        }
-        readers
-    }
-}
-
-/// The other authority, beside the one there is.
-#[derive(Debug)]
-struct Next {
-    rules: Rules,
-    /// It is not made yet, and this run is to.
-    wanted: Cell<bool>,
-}
-
-impl Step for Next {
-    fn id(&self) -> String {
-        format!("certificate:{}", path(NEXT).display())
-    }
-
-    fn needs_machine(&self) -> bool {
-        false
-    }
-
-    fn check(&self, _: &Context<'_>) -> Result<Status> {
-        let what = format!("make another authority, {}", path(NEXT).display());
-        Ok(if self.wanted.get() { Status::Differs(Change::new(what)) } else { Status::Done })
-    }
-
-    fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
-        Ok([NEXT, NEXT_KEY].map(|name| Thing::File(path(name))).into())
-    }
-
-    fn apply(&self, context: &Context<'_>) -> Result<()> {
-        let key = issue::key(self.rules.algorithm)?;
-        let cert = issue::authority(&key, None, self.rules.term()?)?;
-        file(NEXT, 0o644, cert).apply(context)?;
-        file(NEXT_KEY, 0o600, key.serialize_pem()).apply(context)?; // last: it marks the stage
-        self.wanted.set(false);
-        Ok(())
-    }
-}
-
-fn file(name: &str, mode: u32, text: String) -> File {
-    File::new(path(name)).mode(mode).owner(Owner::root()).secret(text)
-}
-
-/// Which authorities are trusted, and which of them issues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bundle {
-    /// The old one issues, both are trusted.
-    Both,
-    /// The new one issues, both are trusted.
-    Switch,
-    /// Only the one that issues is trusted.
-    Drop,
-}
-
-impl Bundle {
-    /// What `ca.pem` should say; none when it does.
-    fn wanted(self, host: &Host) -> Result<Option<String>> {
-        let (pems, next) = (pems(host)?, fs::read_text(&host.path(path(NEXT)))?);
-        let wanted = match (self, next) {
-            (Self::Both, Some(next)) if pems.len() == 1 => [pems[0].clone(), next].concat(),
-            (Self::Switch, Some(next)) => {
-                let old = pems.iter().find(|pem| pem.trim() != next.trim());
-                [next.clone(), old.cloned().unwrap_or_default()].concat()
-            }
-            (Self::Drop, None) if pems.len() > 1 => pems[0].clone(),
-            _ => return Ok(None),
+                _ => Status::Done,
+            })
         };
-        Ok((wanted != pems.concat()).then_some(wanted))
-    }
-
-    /// Whether the new key has yet to become the key.
-    fn key_is_to_move(self, host: &Host) -> bool {
-        self == Self::Switch && fs::exists(&host.path(path(NEXT_KEY)))
-    }
-}
-
-/// The certificates in `ca.pem`, one by one.
-fn pems(host: &Host) -> Result<Vec<String>> {
-    const END: &str = "-----END CERTIFICATE-----\n";
-    let text = fs::read_text(&host.path(path("ca.pem")))?.unwrap_or_default();
-    Ok(text.split_inclusive(END).map(str::to_owned).collect())
-}
-
-impl Step for Bundle {
-    fn id(&self) -> String {
-        format!("rotation:{self:?}").to_lowercase()
-    }
-
-    fn needs_machine(&self) -> bool {
-        false
-    }
-
-    fn check(&self, context: &Context<'_>) -> Result<Status> {
-        let differs = self.wanted(context.host)?.is_some() || self.key_is_to_move(context.host);
-        let what = match self {
-            Self::Both => "trust both authorities, the old one issues",
-            Self::Switch => "trust both authorities, the new one issues",
-            Self::Drop => "trust the new authority alone",
+        let restart = move |context: &Context<'_>| {
+            // A kubelet that starts anew has forgotten that it was started a moment ago, too.
+            systemd::restart("kubelet.service")?;
+            pod.restart(context)
         };
-        Ok(if differs { Status::Differs(Change::new(what)) } else { Status::Done })
-    }
-
-    fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
-        Ok(["ca.pem", "ca-key.pem", NEXT, NEXT_KEY].map(|name| Thing::File(path(name))).into())
-    }
-
-    fn apply(&self, context: &Context<'_>) -> Result<()> {
-        let host = context.host;
-        if let Some(text) = self.wanted(host)? {
-            file("ca.pem", 0o644, text).apply(context)?;
-        }
-        if self.key_is_to_move(host) {
-            // A copy first: until the marks of the stage are gone, all of it can be done again.
-            let key = fs::read_text(&host.path(path(NEXT_KEY)))?.unwrap_or_default();
-            let usable = KeyPair::from_pem(&key).ok().map(|key| key.subject_public_key_info());
-            if usable != trusted(host)?.first().map(|ca| ca.key_info.clone()) {
-                return Err(Error::host("ca-key-unusable", "the new authority's key does not fit")
-                    .hint(format!("remove `{}`, and start over", path(NEXT_KEY).display())));
-            }
-            file("ca-key.pem", 0o600, key).apply(context)?;
-            fs::remove(&host.path(path(NEXT_KEY)))?;
-            fs::remove(&host.path(path(NEXT)))?;
-        }
-        Ok(())
+        Some(Guarded::new(id, check, restart).touching([stamp]))
     }
 }

@@ -11,18 +11,23 @@ use khost::{
     wait::{Awaited, Seen, until},
 };
 use kspec::{
-    paths::{ETCD_CERT_DIR, KUBE_CERT_DIR},
+    paths::{ADMIN_CONF, ETCD_CERT_DIR, KUBE_CERT_DIR},
     state::{EtcdState, State as _},
 };
 
 use super::World;
-use crate::inventory::{Issuer, Item};
+use crate::{
+    holder::Holder,
+    inventory::{Issuer, Item},
+};
 
 const ETCD: &str = "etcd.service";
 const KUBELET: &str = "kubelet.service";
 /// The API server looks at its certificate when the file changes, and once a minute
 /// (`dynamiccertificates`, `FileRefreshDuration`).
 const RELOAD: Duration = Duration::from_secs(70);
+/// A new connection to the kubelet takes no longer.
+const REACH: Duration = Duration::from_secs(10);
 
 /// Wait until what uses `item` works with it. What does not run is not waited for.
 ///
@@ -45,7 +50,8 @@ pub(super) fn seen(world: &World, context: &Context<'_>, item: &Item, good: bool
             for url in endpoints(context.host)?.into_iter().take(1) {
                 etcd(context, item, &url, good)?;
             }
-            healthy(context, &api_server, good)
+            // After its end the API server may need more than this to work again.
+            if good { healthy(context, &api_server, good) } else { Ok(()) }
         }
         "kubelet-client" | "kubelet-server" => kubelet(context, item),
         "apiserver" => {
@@ -54,11 +60,14 @@ pub(super) fn seen(world: &World, context: &Context<'_>, item: &Item, good: bool
             }
             healthy(context, &api_server, good)
         }
-        // It may hold on to an old one for minutes; as long as that is good, no matter.
-        "apiserver-kubelet-client" | "front-proxy-client" if !good => {
-            restarted(context, &api_server, good)
+        "apiserver-kubelet-client" => {
+            // It may hold on to the old one for minutes; as long as that is good, no matter.
+            if runs(context, &api_server, good)? && !reaches_the_kubelet(context, world)? {
+                api_server.restart(context)?;
+            }
+            healthy(context, &api_server, good)
         }
-        "apiserver-kubelet-client" | "front-proxy-client" => healthy(context, &api_server, good),
+        "front-proxy-client" => healthy(context, &api_server, good),
         "controller-manager.conf" => restarted(context, &pod(Component::ControllerManager), good),
         "scheduler.conf" => restarted(context, &pod(Component::Scheduler), good),
         _ => {
@@ -87,7 +96,13 @@ fn healthy(context: &Context<'_>, pod: &StaticPod, good: bool) -> Result<()> {
 }
 
 fn restarted(context: &Context<'_>, pod: &StaticPod, good: bool) -> Result<()> {
-    if runs(context, pod, good)? { pod.restart(context) } else { Ok(()) }
+    if !runs(context, pod, good)? {
+        return Ok(());
+    }
+    if !good {
+        systemd::restart(KUBELET)?; // it forgets how often the pod has failed
+    }
+    pod.restart(context)
 }
 
 /// Client URLs of etcd, this node's first.
@@ -142,15 +157,10 @@ fn etcd(context: &Context<'_>, item: &Item, url: &str, good: bool) -> Result<()>
 /// Whether the API server comes to serve `item` by itself.
 fn serves(context: &Context<'_>, world: &World, item: &Item) -> Result<bool> {
     let url = Component::ApiServer.url(&world.cluster);
-    let awaited = Awaited {
-        id: "kube-apiserver-reloaded".into(),
-        what: format!("the API server on {url} with its new certificate"),
-        limit: RELOAD,
-        look: "journalctl -u kubelet -n 50".into(),
-    };
+    let what = format!("the API server on {url} with its new certificate");
     let Some(Ok(own)) = item.read(context.host)?.cert else { return Ok(true) };
     let trust = Trust { ca: trust(context.host, item)?.ca, identity: None };
-    let outcome = until(context, &awaited, || {
+    comes(context, "kube-apiserver-reloaded", &what, RELOAD, || {
         Ok(match http::get(&http::client(&trust)?, &format!("{url}/livez")) {
             Err(why) => Seen::NotYet(why),
             Ok(answer) if answer.certificate.as_ref().is_some_and(|served| own.is(served)) => {
@@ -158,8 +168,41 @@ fn serves(context: &Context<'_>, world: &World, item: &Item) -> Result<bool> {
             }
             Ok(_) => Seen::not_yet("it still serves the old one"),
         })
-    });
-    match outcome {
+    })
+}
+
+/// Whether the API server comes to reach this node's kubelet, which takes only whom it trusts. True
+/// where nobody can ask it.
+fn reaches_the_kubelet(context: &Context<'_>, world: &World) -> Result<bool> {
+    let admin = Holder::Kubeconfig(ADMIN_CONF.into());
+    let identity = admin.identity(context.host)?;
+    if identity.is_none() {
+        return Ok(true);
+    }
+    let ca = fs::read(&context.host.path(KUBE_CERT_DIR).join("ca.crt"))?;
+    let client = http::client(&Trust { ca, identity })?;
+    let url = Component::ApiServer.url(&world.cluster);
+    let url = format!("{url}/api/v1/nodes/{}/proxy/healthz", world.node.name);
+    comes(context, "kubelet-reached", "the API server at the kubelet", REACH, || {
+        Ok(match http::get(&client, &url) {
+            Ok(answer) if answer.status == 200 => Seen::Ready,
+            Ok(answer) => Seen::NotYet(format!("it answers {}", answer.status)),
+            Err(why) => Seen::NotYet(why),
+        })
+    })
+}
+
+/// Wait, but only so long.
+fn comes(
+    context: &Context<'_>,
+    id: &str,
+    what: &str,
+    limit: Duration,
+    probe: impl FnMut() -> Result<Seen>,
+) -> Result<bool> {
+    let look = "journalctl -u kubelet -n 50".into();
+    let awaited = Awaited { id: id.into(), what: what.into(), limit, look };
+    match until(context, &awaited, probe) {
         Ok(()) => Ok(true),
         Err(error) if error.code() == "timeout" => Ok(false),
         Err(error) => Err(error),

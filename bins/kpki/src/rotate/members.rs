@@ -8,7 +8,7 @@ use khost::{
 use kspec::{Cluster, Node, Role};
 use rcgen::KeyPair;
 
-use super::{NEXT, NEXT_KEY, path, trusted};
+use super::bundle::{NEXT, NEXT_KEY, path, trusted};
 use crate::{authority::Rules, issue, names::Names};
 
 /// Every member takes what the new authority issues.
