@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use khost::{Error, Result};
+use khost::Result;
 use kspec::cluster::{self, Capability};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::{Position, Url};
@@ -42,11 +42,6 @@ impl RegistryHost {
     ) -> Result<Self> {
         let place = "url of a [[containerd.registry]] host of cluster.toml";
         let url = http_url(&host.url, place)?;
-        if url.query().is_some() || url.fragment().is_some() {
-            let what = format!("`{}` has more than a path", host.url);
-            return Err(Error::input("address-invalid", what)
-                .hint(format!("leave only scheme, host, port and path in the {place}")));
-        }
         let authority = url[Position::BeforeHost..Position::AfterPort].to_owned();
         let mut root = url[..Position::AfterPath].trim_end_matches('/').to_owned();
         if !host.override_path && !url.path().trim_end_matches('/').ends_with("/v2") {

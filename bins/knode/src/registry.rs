@@ -39,16 +39,6 @@ pub(crate) fn forget_others(steps: &mut StepList, host: &Host, wanted: &[Hosts])
 
 impl Hosts {
     fn new(registry: Registry, host: &Host) -> Result<Self> {
-        let prefix = &registry.prefix;
-        let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '_');
-        if !prefix.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-            || !prefix.chars().all(letter)
-        {
-            let message = format!("`{prefix}` cannot be the prefix of a [[containerd.registry]]");
-            return Err(Error::input("registry-prefix-invalid", message)
-                .because("it must be a host name, with a port if it has one, and nothing else")
-                .hint("write it as image references do, e.g. docker.io or registry.example:5000"));
-        }
         for RegistryHost { url, ca, clients, .. } in &registry.hosts {
             for pair in clients {
                 client_certificate::read(host, pair)?;
@@ -175,14 +165,6 @@ mod tests {
           override_path = false
         "#);
         toml::from_str::<toml::Table>(&text).unwrap();
-    }
-
-    #[test]
-    fn a_prefix_is_a_host_and_no_path() {
-        for bad in ["", ".", "..", "a/b", "../../etc", "https://docker.io"] {
-            let error = all(&registry(bad, &[])).unwrap_err();
-            assert_eq!(error.code(), "registry-prefix-invalid", "{bad}");
-        }
     }
 
     #[test]

@@ -152,7 +152,8 @@ fn a_number_that_is_none_is_no_setting_of_containerd() {
 #[test]
 fn a_registry_that_is_a_path_is_refused() {
     let tree = tree("[[containerd.registry]]\nprefix = \"../../etc\"\n");
-    tree.refuses_phase(2, "registry-prefix-invalid", "write it as image references do");
+    let hint = "containerd.registry.prefix: write it as image references do";
+    tree.refuses_phase(2, "registry-prefix-invalid", hint);
 }
 
 #[test]

@@ -70,7 +70,12 @@ fn a_cluster_that_names_no_usable_address() {
     let lock = lock.image("a", "r.example/a:1");
     let registry = "[[containerd.registry]]\nprefix = \"r.example\"\n\
                     [[containerd.registry.host]]\nurl = \"http://h/path?x=1\"";
-    refused(registry, &lock.0, "address-invalid", "leave only scheme, host, port and path");
+    refused(
+        registry,
+        &lock.0,
+        "registry-url-invalid",
+        "containerd.registry.host.url: write http://",
+    );
 }
 
 #[test]

@@ -50,10 +50,55 @@ pub(super) fn check(cluster: &Cluster, found: &mut Found) {
                 "keep one [[containerd.registry]] for each, with all its hosts",
             );
         }
+        if !is_prefix(&registry.prefix) {
+            found.add(
+                "registry-prefix-invalid",
+                "containerd.registry.prefix",
+                format!("`{}` is not a host, with a port if it has one", registry.prefix),
+                "write it as image references do, e.g. docker.io or registry.example:5000",
+            );
+        }
+        if let Some(server) = &registry.server {
+            check_url("containerd.registry.server", server, found);
+        }
         for host in &registry.hosts {
+            check_url("containerd.registry.host.url", &host.url, found);
             check_host(host, found);
         }
     }
+}
+
+/// A host, and no path that leads anywhere: a directory is called that.
+fn is_prefix(prefix: &str) -> bool {
+    prefix.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && prefix.chars().all(|c| c.is_ascii_alphanumeric() || ".-:_".contains(c))
+}
+
+fn check_url(key: &str, url: &str, found: &mut Found) {
+    if !is_address(url) {
+        let before = url.split(['?', '#']).next().unwrap_or_default();
+        let shown = before.rsplit('@').next().unwrap_or_default(); // never a password
+        found.add(
+            "registry-url-invalid",
+            key,
+            format!("`{shown}` is not where a registry is"),
+            "write http:// or https://, the host, its port and path if it has any, and no more",
+        );
+    }
+}
+
+/// `http://HOST[:PORT][/PATH]` or the same with https: nobody's name or password, no query.
+fn is_address(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let Some((host, path)) = rest.map(|rest| rest.split_once('/').unwrap_or((rest, ""))) else {
+        return false;
+    };
+    let in_host = |letter: char| letter.is_ascii_alphanumeric() || ".-:[]_".contains(letter);
+    let in_path = |letter: char| letter.is_ascii_graphic() && !"?#\"\\".contains(letter);
+    !host.is_empty()
+        && !host.starts_with(':')
+        && host.chars().all(in_host)
+        && path.chars().all(in_path)
 }
 
 fn check_host(host: &RegistryHost, found: &mut Found) {
@@ -195,6 +240,28 @@ mod tests {
         for keys in ["ca = '/ca.pem'", "client = [{ certificate = '/c.pem' }]"] {
             let found = problems("http://h", keys);
             assert_eq!(found, [("registry-host-plain", "url".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_none() {
+        for url in ["h:5000", "ftp://h", "https://", "https://:1", "https://h/a?b=c", "https://h#x"]
+        {
+            assert_eq!(problems(url, ""), [("registry-url-invalid", "url".to_owned())], "{url}");
+        }
+        let mut cluster = Cluster::example("n", "192.0.2.1".parse().unwrap());
+        let server = Some("https://me:hunter2@h?hunter2".into());
+        let prefix = "../../etc".into();
+        cluster.containerd.registries = vec![Registry { prefix, server, hosts: Vec::new() }];
+        let found = cluster.problems();
+        let codes: Vec<_> = found.iter().map(|problem| problem.code).collect();
+        assert_eq!(codes, ["registry-prefix-invalid", "registry-url-invalid"]);
+        assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
+        for bad in ["", ".", "..", "a/b", "https://docker.io", "-a"] {
+            assert!(!super::is_prefix(bad), "{bad}");
+        }
+        for good in ["docker.io", "r.example:5000", "localhost", "_default"] {
+            assert!(super::is_prefix(good), "{good}");
         }
     }
 
