@@ -285,3 +285,19 @@ fn no_key_is_shown() {
     let key = tree.read(&format!("{SSL}/apiserver.key"));
     assert!(!said.contains(key.lines().nth(1).unwrap()));
 }
+
+#[test]
+fn a_serving_certificate_of_the_clusters_stays_behind_its_link() {
+    let tree = control_plane(KPKI, 200);
+    let read = |name: &str| tree.read(&format!("{SSL}/{name}"));
+    let ca = Authority::known(&read("ca.crt"), &read("ca.key"));
+    let ended = ca.issue("system:nodes", "system:node:node1", &["node1"], -5);
+    tree.write("/var/lib/kubelet/pki/kubelet-server-1.pem", &(ended.cert + &ended.key));
+    let current = tree.path("/var/lib/kubelet/pki/kubelet-server-current.pem");
+    std::os::unix::fs::symlink("kubelet-server-1.pem", &current).unwrap();
+    let (_, said) = tree.run(&["renew"], 0);
+    assert_eq!(names(&said), ["kubelet-server"], "{said}");
+    let target = fs::read_link(&current).unwrap().display().to_string();
+    assert!(target.starts_with("kubelet-server-2"), "{target}");
+    assert_eq!(state(&tree, "kubelet-server"), ("good".into(), 364));
+}

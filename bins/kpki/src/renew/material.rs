@@ -58,7 +58,7 @@ pub(super) fn of(world: &World, host: &Host, item: &Item, held: &Held) -> Result
             };
             let algorithm = algorithm.unwrap_or(KeyAlgorithm::Rsa2048);
             let (cert, key) = issued(world, host, issuer, &profile, algorithm)?;
-            replaced(host, &item.holder, cert, key)
+            kubelet(world, host, item, &cert, &key)
         }
     }
 }
@@ -155,8 +155,8 @@ fn replaced(host: &Host, holder: &Holder, cert: String, key: String) -> Result<V
     })
 }
 
-/// As the kubelet itself does it (client-go `certificate_store.go`): a file for each certificate,
-/// and a link to the newest.
+/// The files of `item`; the kubelet's own as it does it itself (client-go `certificate_store.go`): a
+/// file for each certificate, and a link to the newest.
 fn kubelet(
     world: &World,
     host: &Host,
@@ -177,7 +177,8 @@ fn kubelet(
         now.minute(),
         now.second()
     );
-    let name = format!("kubelet-client-{stamp}.pem");
+    let current_name = current.file_name().unwrap_or_default().to_string_lossy();
+    let name = current_name.replace("current", &stamp);
     let file = Path::new(KUBELET_PKI).join(&name);
     Ok(vec![
         Replaced::new(host, &file, Content::Text(format!("{cert}{key}")), KEY)?,
