@@ -118,13 +118,20 @@ impl Follows {
             limit: Duration::from_secs(120),
             look: "kubectl -n kube-system describe pods -l k8s-app=kube-proxy".into(),
         };
+        let is_new = |pod: &Value| pod["metadata"]["annotations"][ANNOTATION] == version;
+        // kube-proxy does not heed the signal to end: it would take its 30 s of grace.
+        let found = pods.get()?;
+        let old = found.iter().filter(|pod| !is_new(pod));
+        let old: Vec<_> = old.filter_map(|pod| pod["metadata"]["name"].as_str()).collect();
+        if !old.is_empty() {
+            let args = ["delete", "pods", NAMESPACE, "--grace-period=1", "--wait=false"];
+            let delete = Kubectl::admin().cmd(&args).arg("--ignore-not-found");
+            delete.args(old).run()?;
+        }
         until(context, &awaited, || {
-            let new = |pod: &Value| {
-                pod["metadata"]["annotations"][ANNOTATION] == version
-                    && pod["status"]["containerStatuses"][0]["ready"] == true
-            };
+            let ready = |pod: &Value| pod["status"]["containerStatuses"][0]["ready"] == true;
             Ok(match pods.get() {
-                Ok(found) if found.iter().any(new) => Seen::Ready,
+                Ok(found) if found.iter().any(|pod| is_new(pod) && ready(pod)) => Seen::Ready,
                 Ok(_) => Seen::NotYet(pods.reason(context.host)),
                 Err(error) => Seen::NotYet(error.chain()),
             })
