@@ -40,7 +40,7 @@ fn describe(node: &Node) {
 
 #[test]
 fn nodes_come_and_go() {
-    let first = Node::boot("k8snodes", "plain");
+    let first = Node::boot("k8smany", "plain");
     describe(&first);
     first.must("make -C /root/k8steps up");
     first.must("etcdctl.sh member list | wc -l | grep -x 1");

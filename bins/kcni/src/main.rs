@@ -64,6 +64,10 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
 fn steps(tool: &Tool) -> Result<StepList> {
     let cluster = tool.cluster()?;
     let node = tool.node(&cluster)?;
+    if !node.is(Role::ControlPlane) && !node.is(Role::Worker) {
+        tool.report.say(&format!("node {} is an etcd member, and runs no pods", node.name));
+        return Ok(StepList::new());
+    }
     let artifacts: Artifacts = tool.state()?;
     let control_plane: ControlPlaneState = tool.state()?;
     let flannel = &cluster.network.flannel;

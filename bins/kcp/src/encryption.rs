@@ -91,7 +91,8 @@ impl KeysFile {
         } else {
             (
                 "this control plane lacks the keys of the first one",
-                "copy it from the first control plane, 0600, and run again",
+                "bring them with `kcp join-command` and `kcp join`, or copy the file from the first \
+                 control plane, 0600",
             )
         };
         Err(Error::input("encryption-key-missing", format!("`{PATH}` does not do: {message}"))

@@ -13,7 +13,7 @@ use khost::{
 use kspec::{
     Cluster,
     cluster::{KubeProxyMode, Swap},
-    paths::MANIFEST_DIR,
+    paths::{CNI_BIN_DIR, CNI_CONF_DIR, MANIFEST_DIR},
     state::{CgroupVersion, Facts, Family},
 };
 
@@ -70,8 +70,7 @@ impl Step for Init {
         let mut things = vec![Marker::thing()];
         things.extend(static_pods::noted(context.host, &self.pods));
         things.extend([kube_proxy::read_at(), encryption::written_with()].map(Thing::File));
-        let ipvs = self.inputs.cluster.kube_proxy.mode == KubeProxyMode::Ipvs;
-        things.extend(touched(context, self.inputs.facts.os.family, ipvs));
+        things.extend(touched(context, &self.inputs.cluster, self.inputs.facts.os.family));
         Ok(things)
     }
 
@@ -116,10 +115,22 @@ impl Init {
 /// In this order, so that reset (backwards) stops the kubelet before it ends the pods, ends the
 /// pods before their packet filter rules (kube-proxy and kubelet would write them again), and only
 /// then takes the files away.
-pub(crate) fn touched(context: &Context<'_>, family: Family, ipvs: bool) -> Vec<Thing> {
+///
+/// A node gets the pods of every `DaemonSet` at once, flannel's among them; while other nodes go on
+/// with it, these are ended with the rest, and not by kcni.
+pub(crate) fn touched(context: &Context<'_>, cluster: &Cluster, family: Family) -> Vec<Thing> {
     let host = context.host;
     let absent = |path: &&str| !fs::exists(&host.path(path));
-    let mut things = Vec::new();
+    let vni = cluster.network.flannel.vni;
+    let mut things = vec![
+        Thing::Tree("/run/flannel".into()),
+        Thing::File(format!("{CNI_BIN_DIR}/flannel").into()),
+        Thing::File(format!("{CNI_CONF_DIR}/10-flannel.conflist").into()),
+        Thing::Chains("CNI-".into()),
+        Thing::Chains("FLANNEL-".into()),
+        Thing::Interface(format!("flannel.{vni}")),
+        Thing::Interface("cni0".into()),
+    ];
     // Directories that the static pods and kube-proxy mount, and the runtime makes.
     let mounted = kubeadm_config::trust_paths(family).iter().copied().chain([
         MANIFEST_DIR,
@@ -145,7 +156,7 @@ pub(crate) fn touched(context: &Context<'_>, family: Family, ipvs: bool) -> Vec<
     ];
     let set = set.into_iter().filter(|key| sysctl::exists(host, key) && writable(host, key));
     things.extend(set.map(|key| Thing::Sysctl(key.into())));
-    if ipvs {
+    if cluster.kube_proxy.mode == KubeProxyMode::Ipvs {
         things.push(Thing::Interface("kube-ipvs0".into()));
     }
     things.push(Thing::Chains("KUBE-".into()));

@@ -41,6 +41,10 @@ impl Inputs {
         let cluster = tool.cluster()?;
         let node = tool.node(&cluster)?.clone();
         let document = join_document::kept(tool)?;
+        let joins = joins(&cluster, &node, &Marker::read(&tool.host)?, document.is_some());
+        if joins {
+            join_document::needed(tool, &node.name, document.as_ref())?;
+        }
         let facts: Facts = tool.state()?;
         let artifacts: Artifacts = tool.state()?;
         let program = |name: &str| khost::artifacts::program(&artifacts, name).cloned();
@@ -62,7 +66,7 @@ impl Inputs {
             etcd_client,
             local: Component::ApiServer.url(&cluster),
             endpoint: endpoints::for_everyone(&cluster),
-            joins: joins(&cluster, &node, &Marker::read(&tool.host)?, document.is_some()),
+            joins,
             document,
             cluster,
             node,

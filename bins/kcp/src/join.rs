@@ -6,8 +6,7 @@ use khost::{
 };
 use kspec::{
     Cluster, JoinDocument, Role,
-    cluster::KubeProxyMode,
-    paths::{CNI_BIN_DIR, CNI_CONF_DIR, KUBE_CERT_DIR, KUBELET_CONF},
+    paths::{KUBE_CERT_DIR, KUBELET_CONF},
     state::Facts,
 };
 
@@ -59,11 +58,14 @@ impl Join {
         // kprep makes the directory; kubespray passes this check over as well.
         ignored.push("DirAvailable--etc-kubernetes-manifests".into());
         let ca = format!("{KUBE_CERT_DIR}/ca.crt");
-        for path in [BOOTSTRAP_CONF, &ca] {
-            if fs::exists(&host.path(path)) {
-                ignored.push(format!("FileAvailable-{}", path.replace('/', "-")));
-            }
+        let mut there: Vec<_> = [BOOTSTRAP_CONF, &ca].map(str::to_owned).into();
+        there.retain(|path| fs::exists(&host.path(path)));
+        if self.is_control_plane() {
+            there
+                .extend(Component::ALL.map(|component| component.manifest().display().to_string()));
         }
+        ignored
+            .extend(there.iter().map(|path| format!("FileAvailable-{}", path.replace('/', "-"))));
         let ignored = format!("--ignore-preflight-errors={}", ignored.join(","));
         let document = self
             .document
@@ -131,28 +133,20 @@ impl Step for Join {
         Ok(Status::Differs(Change::new(what)))
     }
 
-    /// As `kubeadm init` does. A node that joins gets the pods of every `DaemonSet` at once,
-    /// flannel's among them, so what these bring about is to be known before.
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
-        let vni = self.cluster.network.flannel.vni;
         let mut things = vec![
+            Marker::thing(),
             Thing::File(join_document::PATH.into()),
             Thing::File(BOOTSTRAP_CONF.into()),
             Thing::File(KUBELET_CONF.into()),
             Thing::File(format!("{KUBE_CERT_DIR}/ca.crt").into()),
-            Thing::Tree("/run/flannel".into()),
-            Thing::File(format!("{CNI_BIN_DIR}/flannel").into()),
-            Thing::File(format!("{CNI_CONF_DIR}/10-flannel.conflist").into()),
-            Thing::Chains("CNI-".into()),
-            Thing::Chains("FLANNEL-".into()),
-            Thing::Interface(format!("flannel.{vni}")),
-            Thing::Interface("cni0".into()),
+            // Mounted by the add-on, whose pods come with the node; kapps has it where it runs.
+            Thing::Tree("/etc/kubernetes/node-feature-discovery".into()),
         ];
         if self.is_control_plane() {
             things.extend(static_pods::noted(context.host, &self.pods()));
         }
-        let ipvs = self.cluster.kube_proxy.mode == KubeProxyMode::Ipvs;
-        things.extend(init::touched(context, self.facts.os.family, ipvs));
+        things.extend(init::touched(context, &self.cluster, self.facts.os.family));
         Ok(things)
     }
 

@@ -10,7 +10,7 @@ use kspec::{JoinDocument, Role, SCHEMA};
 use serde_json::json;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{inputs::Inputs, kubeadm, kubeadm_config, marker::Marker};
+use crate::{encryption, inputs::Inputs, kubeadm, kubeadm_config, marker::Marker};
 
 /// What encrypts the authorities' keys while they wait in the cluster for another control plane.
 /// It is kept, so that one document is not made worthless by the next.
@@ -56,6 +56,10 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     let inputs = Inputs::read(tool)?;
     let certificate_key = target.is(Role::ControlPlane).then(|| laid_ready(tool, &inputs));
     let certificate_key = certificate_key.transpose()?;
+    let encryption = match &certificate_key {
+        Some(_) => fs::read_text(&tool.host.path(encryption::PATH))?,
+        None => None,
+    };
     let hours = if certificate_key.is_some() { CERTIFICATES_HOURS } else { TOKEN_HOURS };
     let expires = OffsetDateTime::now_utc() + time::Duration::hours(hours);
     let (token, ca_key_hash) = token(&target.name)?;
@@ -68,6 +72,7 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
         token,
         ca_key_hash,
         certificate_key,
+        encryption,
         expires: expires
             .replace_nanosecond(0)
             .unwrap_or(expires)
@@ -108,18 +113,9 @@ fn parse(printed: &str) -> Option<(String, String)> {
 fn laid_ready(tool: &Tool, inputs: &Inputs) -> Result<String> {
     let path = tool.host.path(KEY_PATH);
     let kept = fs::read_text(&path)?.map(|text| text.trim().to_owned());
-    let key = if let Some(key) = kept.filter(|key| is_key(key)) {
-        key
-    } else {
-        let key = kubeadm::ask(&["certs", "certificate-key"], Duration::from_secs(30))?;
-        let key = key.trim().to_owned();
-        if !is_key(&key) {
-            return Err(Error::host("certificate-key-failed", "kubeadm printed no key"));
-        }
-        let mut steps = StepList::new();
-        steps.add(File::new(KEY_PATH).mode(0o600).secret(format!("{key}\n")));
-        engine::apply("kcp", &steps, &tool.context())?;
-        key
+    let key = match kept.filter(|key| is_key(key)) {
+        Some(key) => key,
+        None => new_key(tool)?,
     };
     let init = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
@@ -133,6 +129,18 @@ fn laid_ready(tool: &Tool, inputs: &Inputs) -> Result<String> {
     let config = documents.map_err(encoding)?.join("---\n");
     let args = ["init", "phase", "upload-certs", "--upload-certs", "--skip-certificate-key-print"];
     kubeadm::run_with(&tool.context(), &args, &config, 60)?;
+    Ok(key)
+}
+
+fn new_key(tool: &Tool) -> Result<String> {
+    let key = kubeadm::ask(&["certs", "certificate-key"], Duration::from_secs(30))?;
+    let key = key.trim().to_owned();
+    if !is_key(&key) {
+        return Err(Error::host("certificate-key-failed", "kubeadm printed no key"));
+    }
+    let mut steps = StepList::new();
+    steps.add(File::new(KEY_PATH).mode(0o600).secret(format!("{key}\n")));
+    engine::apply("kcp", &steps, &tool.context())?;
     Ok(key)
 }
 

@@ -105,6 +105,7 @@ pub(crate) mod tests {
             token: "abcdef.0123456789abcdef".into(),
             ca_key_hash: "sha256:00".into(),
             certificate_key: Some("5ec2e7".into()),
+            encryption: None,
             expires: "2026-01-02T00:00:00Z".into(),
         }
     }

@@ -9,10 +9,13 @@ use khost::{
     fs, handover,
     steps::{directory::Directory, file::File},
 };
-use kspec::{JoinDocument, Role, SCHEMA, paths::KUBE_DIR};
+use kspec::{
+    JoinDocument, Role, SCHEMA,
+    paths::{KUBE_CERT_DIR, KUBE_DIR},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{endpoints, marker::Marker};
+use crate::{encryption, endpoints, marker::Marker};
 
 /// Where it is kept, 0600. `kcp apply` removes it when the node has joined.
 pub(crate) const PATH: &str = "/etc/kubernetes/kubeadm-join.json";
@@ -44,6 +47,12 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     if !fs::exists(&tool.host.path(KUBE_DIR)) {
         steps.add(Directory::new(KUBE_DIR));
     }
+    if let Some(keys) = &document.encryption {
+        if !fs::exists(&tool.host.path(KUBE_CERT_DIR)) {
+            steps.add(Directory::new(KUBE_CERT_DIR));
+        }
+        steps.add(File::new(encryption::PATH).mode(0o600).secret(keys.clone()));
+    }
     steps.add(File::new(PATH).mode(0o600).secret(text));
     engine::apply("kcp", &steps, &tool.context())?;
     tool.report
@@ -54,6 +63,15 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
 /// The document that is kept here, if there is one.
 pub(crate) fn kept(tool: &Tool) -> Result<Option<JoinDocument>> {
     fs::read(&tool.host.path(PATH))?.map(|bytes| parse(&bytes)).transpose()
+}
+
+/// Refuse to begin on the machine of `node`, which joins and has not yet, without a document.
+pub(crate) fn needed(tool: &Tool, node: &str, document: Option<&JoinDocument>) -> Result<()> {
+    let joined = Marker::read(&tool.host)?.is_initialised();
+    if joined || document.is_some() || !tool.host.is_live() {
+        return Ok(()); // in a tree nothing joins
+    }
+    Err(missing(node))
 }
 
 /// The error where one is needed and there is none.

@@ -9,7 +9,7 @@ mod patch;
 use khost::{
     Change, Context, Error, Result, Status, kubectl::Kubectl, steps::command::Guarded, wait::nap,
 };
-use kspec::Node;
+use kspec::{Cluster, Node, Role};
 use serde_json::{Value, json};
 
 use crate::{init, kubelet};
@@ -39,6 +39,41 @@ pub(crate) fn wanted(node: &Node) -> Guarded {
         },
         move |_| apply(&set),
     )
+}
+
+/// The same of every worker that is in the cluster: a kubelet may not label or taint its node.
+pub(crate) fn of_workers(cluster: &Cluster) -> Guarded {
+    let workers = cluster.with_role(Role::Worker).filter(|node| !node.is(Role::ControlPlane));
+    let workers: Vec<_> = workers.cloned().collect();
+    let set = workers.clone();
+    Guarded::new(
+        "worker-labels",
+        move |context: &Context<'_>| {
+            let starting = init::comes(context) || context.changes(kubelet::ID);
+            if workers.is_empty() || (starting && !Kubectl::admin().answers()) {
+                return Ok(Status::Done);
+            }
+            let differing = differing(&workers)?;
+            let words = differing.iter().map(|(node, words)| format!("{}: {words}", node.name));
+            let words: Vec<_> = words.collect();
+            Ok(if words.is_empty() {
+                Status::Done
+            } else {
+                Status::Differs(Change::new(format!("label or taint node {}", words.join("; "))))
+            })
+        },
+        move |_| differing(&set)?.iter().try_for_each(|(node, _)| apply(node)),
+    )
+}
+
+/// Those of `workers` that are in the cluster and differ, and in what.
+fn differing(workers: &[Node]) -> Result<Vec<(&Node, String)>> {
+    let found = Kubectl::admin().get_json(&["nodes"])?;
+    let items = found["items"].as_array().map_or(&[][..], Vec::as_slice);
+    let live = |name: &str| items.iter().find(|live| live["metadata"]["name"] == name);
+    let known = workers.iter().filter_map(|node| Some((node, live(&node.name)?)));
+    let words = known.map(|(node, live)| (node, Patch::new(node, live).words().join(", ")));
+    Ok(words.filter(|(_, words)| !words.is_empty()).collect())
 }
 
 fn differs(node: &str, patch: &Patch) -> Status {

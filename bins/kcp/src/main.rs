@@ -115,7 +115,13 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
 /// The phase as a list: a pure function of its inputs.
 fn steps(tool: &Tool) -> Result<StepList> {
     let cluster = tool.cluster()?;
-    if !tool.node(&cluster)?.is(Role::ControlPlane) {
+    let node = tool.node(&cluster)?;
+    if !node.is(Role::ControlPlane) && !node.is(Role::Worker) {
+        tool.report
+            .say(&format!("node {} is an etcd member, and no part of the cluster", node.name));
+        return Ok(StepList::new());
+    }
+    if !node.is(Role::ControlPlane) {
         return worker::steps(tool, &cluster);
     }
     let inputs = Inputs::read(tool)?;
@@ -176,6 +182,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.add(settings::applied(&inputs, &config));
     steps.add(health::admits_pods(&inputs.node.name));
     steps.add(labels::wanted(&inputs.node));
+    steps.add(labels::of_workers(&inputs.cluster));
     steps.add(leave::state(&inputs));
     Ok(steps)
 }

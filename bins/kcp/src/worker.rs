@@ -36,9 +36,7 @@ pub(crate) fn steps(tool: &Tool, cluster: &Cluster) -> Result<StepList> {
     };
     let wanted = Marker::of_worker(&join_config::public(&joining).to_string());
     let document = join_document::kept(tool)?;
-    if document.is_none() && tool.host.is_live() && !Marker::read(&tool.host)?.is_initialised() {
-        return Err(join_document::missing(&node.name));
-    }
+    join_document::needed(tool, &node.name, document.as_ref())?;
 
     let mut steps = StepList::new();
     for name in ["kubeadm", "kubectl"] {

@@ -28,7 +28,8 @@ fn of_three() -> Tree {
 }
 
 fn private(tree: &Tree) {
-    fs::set_permissions(tree.path("/document"), Permissions::from_mode(0o600)).unwrap();
+    let mode = Permissions::from_mode(0o600);
+    assert!(fs::set_permissions(tree.path("/document"), mode).is_ok());
 }
 
 /// What `kcp join-command NODE` writes, with something replaced.
@@ -57,6 +58,17 @@ fn who_does_not_make_the_cluster_joins_it() {
 }
 
 #[test]
+fn an_etcd_member_alone_is_no_part_of_the_cluster() {
+    let tree = of_three();
+    let config = tree.read("/etc/k8steps/cluster.toml");
+    let etcd = config.replace("roles = [\"worker\"]", "roles = [\"etcd\"]");
+    let etcd = etcd.replace("[\"control-plane\"]", "[\"control-plane\", \"etcd\"]");
+    tree.write("/etc/k8steps/cluster.toml", &etcd);
+    let (_, said) = tree.run(&["apply", "--node", "node0"], 0);
+    assert!(said.contains("is an etcd member") && said.contains("nothing to do"), "{said}");
+}
+
+#[test]
 fn what_joins_is_kept_for_apply_and_gone_with_reset() {
     let tree = of_three();
     let before = tree.listing();
@@ -75,6 +87,20 @@ fn what_joins_is_kept_for_apply_and_gone_with_reset() {
     tree.run(&["reset", "--yes", "--node", "node0"], 0);
     fs::remove_file(tree.path("/document")).unwrap();
     assert_eq!(tree.listing(), before);
+}
+
+#[test]
+fn a_control_plane_brings_the_keys_that_etcd_is_encrypted_with() {
+    let tree = of_three();
+    let keys = r#""encryption": "kind: EncryptionConfiguration", "expires""#;
+    tree.write("/document", &document("node2", r#""expires""#, keys));
+    private(&tree);
+    let file = tree.path("/document").display().to_string();
+    let (told, said) = tree.run(&["join", "--node", "node2", &file], 0);
+    assert!(!(told + &said).contains("EncryptionConfiguration"), "keys are shown: {said}");
+    let path = "/etc/kubernetes/ssl/secrets_encryption.yaml";
+    assert_eq!(tree.read(path), "kind: EncryptionConfiguration");
+    assert!(tree.listing().contains("secrets_encryption.yaml 100600"));
 }
 
 #[test]

@@ -26,6 +26,10 @@ pub struct JoinDocument {
     /// What the authorities' keys are encrypted with in the cluster; for control planes alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_key: Option<String>,
+    /// The keys that what etcd stores is encrypted with, as the API server reads them
+    /// (`EncryptionConfiguration`); for control planes, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<String>,
     /// Until when it serves, RFC 3339 in UTC.
     pub expires: String,
 }

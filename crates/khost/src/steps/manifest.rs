@@ -182,8 +182,18 @@ pub(crate) fn delete(host: &crate::Host, bytes: &[u8]) -> Result<Restored> {
     if !crate::fs::exists(&admin) || !kubectl.answers() {
         return Ok(Restored::Left("no API server answers: its objects go with it".into()));
     }
+    if control_planes(&kubectl)? > 1 {
+        return Ok(Restored::Left("they serve the other control planes, which go on".into()));
+    }
     kubectl.delete_with_stuck_pods(&String::from_utf8_lossy(bytes))?;
     Ok(Restored::Done)
+}
+
+/// How many nodes could go on without this one.
+fn control_planes(kubectl: &Kubectl) -> Result<usize> {
+    let selector = "--selector=node-role.kubernetes.io/control-plane";
+    let found = kubectl.get_json(&["nodes", selector])?;
+    Ok(found["items"].as_array().map_or(0, Vec::len))
 }
 
 /// `Deployment kube-system/coredns`.
