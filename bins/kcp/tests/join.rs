@@ -28,8 +28,7 @@ fn of_three() -> Tree {
 }
 
 fn private(tree: &Tree) {
-    let mode = Permissions::from_mode(0o600);
-    assert!(fs::set_permissions(tree.path("/document"), mode).is_ok());
+    fs::set_permissions(tree.path("/document"), Permissions::from_mode(0o600)).unwrap();
 }
 
 /// What `kcp join-command NODE` writes, with something replaced.
