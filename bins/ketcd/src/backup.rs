@@ -25,7 +25,7 @@ use crate::etcdctl;
 /// etcdctl's file while it is being written, and its own name for that.
 const UNFINISHED: [&str; 2] = [".etcd.db.k8steps", ".etcd.db.k8steps.part"];
 /// How long a database of etcd's largest size may take from its own disk to a slow one.
-const LIMIT: Duration = Duration::from_secs(1800);
+pub(crate) const LIMIT: Duration = Duration::from_secs(1800);
 
 /// `ketcd backup`: into `to`, where nothing is ever removed, or into `[etcd.backup] dir`, where
 /// only so many are kept.

@@ -13,6 +13,8 @@ use crate::{
 
 /// Where it is.
 pub(crate) const PATH: &str = "/etc/etcd.env";
+/// `ETCD_INITIAL_CLUSTER_TOKEN` (kubespray).
+pub(crate) const TOKEN: &str = "k8s_etcd";
 
 /// With what a member starts for the first time. Its name apart, etcd looks at it only then.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +47,10 @@ pub(crate) struct Settings {
     pub(crate) etcd: Etcd,
     /// Which etcd reads it.
     pub(crate) version: Version,
-    /// This member's address.
+    /// This member's address, at which it listens.
     pub(crate) address: IpAddr,
+    /// The address at which others reach it.
+    pub(crate) access: IpAddr,
     /// Its certificates.
     pub(crate) inputs: Inputs,
 }
@@ -75,17 +79,17 @@ pub(crate) fn render(settings: &Settings, start: &Start) -> Result<String> {
 
 /// Who and where the member is.
 fn place(settings: &Settings, start: &Start) -> Variables {
-    let own = |port| url(settings.address, port);
+    let (own, reached) = (|port| url(settings.address, port), |port| url(settings.access, port));
     let loopback = url([127, 0, 0, 1].into(), CLIENT_PORT);
     pairs([
         ("ETCD_DATA_DIR", ETCD_DATA_DIR.into()),
-        ("ETCD_ADVERTISE_CLIENT_URLS", own(CLIENT_PORT)),
-        ("ETCD_INITIAL_ADVERTISE_PEER_URLS", own(PEER_PORT)),
+        ("ETCD_ADVERTISE_CLIENT_URLS", reached(CLIENT_PORT)),
+        ("ETCD_INITIAL_ADVERTISE_PEER_URLS", reached(PEER_PORT)),
         ("ETCD_INITIAL_CLUSTER_STATE", start.state.clone()),
         ("ETCD_METRICS", "basic".into()),
         ("ETCD_LISTEN_CLIENT_URLS", format!("{},{loopback}", own(CLIENT_PORT))),
         ("ETCD_LISTEN_PEER_URLS", own(PEER_PORT)),
-        ("ETCD_INITIAL_CLUSTER_TOKEN", "k8s_etcd".into()),
+        ("ETCD_INITIAL_CLUSTER_TOKEN", TOKEN.into()),
         ("ETCD_NAME", start.name.clone()),
         ("ETCD_INITIAL_CLUSTER", start.initial_cluster.clone()),
     ])
@@ -200,6 +204,7 @@ mod tests {
             etcd: cluster.etcd,
             version: version.clone(),
             address: cluster.nodes[0].address,
+            access: cluster.nodes[0].access(),
             inputs: inputs(),
         };
         render(&settings, &start())
@@ -262,6 +267,22 @@ mod tests {
         ETCDCTL_KEY=/etc/ssl/etcd/ssl/admin-n1-key.pem
         ETCDCTL_CERT=/etc/ssl/etcd/ssl/admin-n1.pem
         ");
+    }
+
+    #[test]
+    fn a_member_is_announced_where_others_reach_it() {
+        let text = rendered(&Version::new(3, 5, 25), |cluster| {
+            cluster.nodes[0].access_address = Some("198.51.100.1".parse().unwrap());
+        });
+        let text = text.unwrap();
+        for line in [
+            "ETCD_ADVERTISE_CLIENT_URLS=https://198.51.100.1:2379",
+            "ETCD_INITIAL_ADVERTISE_PEER_URLS=https://198.51.100.1:2380",
+            "ETCD_LISTEN_CLIENT_URLS=https://192.0.2.11:2379,https://127.0.0.1:2379",
+            "ETCD_LISTEN_PEER_URLS=https://192.0.2.11:2380",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
+        }
     }
 
     #[test]

@@ -1,21 +1,35 @@
 //! Whether the member works, and if not, why.
 
+mod disk;
+mod illness;
+mod unit;
+mod wait;
+
 use std::time::Duration;
 
 use khost::{
-    Cmd, Host, Result, fs,
+    Host, Result, fs,
     http::{self, Answer, Trust},
+    sockets,
     wait::{Awaited, Seen},
 };
 
+pub(crate) use illness::{Illness, Kind};
+pub(crate) use unit::unit_state;
+pub(crate) use wait::Healthy;
+
 use crate::{
     inputs::Inputs,
-    members::{CLIENT_PORT, url},
-    service,
+    members::{CLIENT_PORT, PEER_PORT, url},
 };
 
 /// The command to look further.
 pub(crate) const LOOK: &str = "journalctl -u etcd -n 50";
+/// Where etcd listens.
+const PORTS: [u16; 2] = [CLIENT_PORT, PEER_PORT];
+/// Seconds from which a disk is slow enough to keep etcd from working: elections take 5 s, and
+/// take several writes.
+const SLOW: f64 = 0.5;
 
 /// Asks the member of this node for its health, as an administrator.
 #[derive(Debug, Clone)]
@@ -31,7 +45,7 @@ impl Probe {
     /// A probe with the certificates of `inputs`, of a cluster with so many `members`.
     pub(crate) fn new(inputs: &Inputs, members: usize) -> Self {
         Self {
-            url: format!("{}/health", url([127, 0, 0, 1].into(), CLIENT_PORT)),
+            url: url([127, 0, 0, 1].into(), CLIENT_PORT),
             ca: inputs.ca.clone(),
             cert: inputs.admin.cert.clone(),
             key: inputs.admin.key.clone(),
@@ -51,55 +65,108 @@ impl Probe {
 
     /// Ask once.
     pub(crate) fn ask(&self, host: &Host) -> Result<Seen> {
+        Ok(self.look(host)?.map_or(Seen::Ready, |illness| Seen::NotYet(illness.words)))
+    }
+
+    /// Ask once; none when it is well.
+    pub(crate) fn look(&self, host: &Host) -> Result<Option<Illness>> {
         let mut files = Vec::new();
         for path in [&self.ca, &self.cert, &self.key] {
             let Some(bytes) = fs::read(&host.path(path))? else {
-                return Ok(Seen::not_yet(format!("`{path}` does not exist: run `kpki apply`")));
+                let words = format!("`{path}` does not exist: run `kpki apply`");
+                return Ok(Some(Illness::new(Kind::Certificate, words)));
             };
             files.push(bytes);
         }
         let identity = Some(files.split_off(1).concat());
         let client = http::client(&Trust { ca: files.pop(), identity })?;
-        match http::get(&client, &self.url) {
-            Ok(answer) => Ok(self.judge(&answer)),
-            Err(why) if why.contains("refused") => {
-                Ok(Seen::not_yet(format!("the port is closed: {}", unit_state()?)))
-            }
+        let metrics = || http::get(&client, &format!("{}/metrics", self.url)).ok();
+        match http::get(&client, &format!("{}/health", self.url)) {
+            Ok(answer) => Ok(self.judge(&answer, || metrics().map(|answer| answer.body))),
+            Err(why) if why.contains("refused") => closed(host).map(Some),
             Err(why) if why.contains("no answer within") => {
-                Ok(Seen::not_yet(format!("the port is open, but {why}: {}", self.quorum())))
+                let seen = format!("the port is open, but {why}");
+                Ok(Some(self.stuck(&seen, || metrics().map(|answer| answer.body))))
             }
-            Err(why) => Ok(Seen::not_yet(explain(&why))),
+            Err(why) => match intruder(host, PORTS)? {
+                Some(intruder) => Ok(Some(intruder)),
+                None => Ok(Some(Illness::new(Kind::Certificate, explain(&why)))),
+            },
         }
     }
 
-    /// What it takes for etcd to decide anything.
-    fn quorum(&self) -> String {
+    /// Why an etcd that runs decides nothing: `seen`, and what keeps it.
+    fn stuck(&self, seen: &str, metrics: impl FnOnce() -> Option<String>) -> Illness {
+        let log = unit::log().unwrap_or_default();
+        if let Some(line) = log.lines().rfind(|line| line.contains("cluster ID mismatch")) {
+            let said = unit::telling_line(line).unwrap_or_default();
+            let words = format!("{seen}: another member is of another cluster: {said}");
+            return Illness::new(Kind::OtherCluster, words);
+        }
+        if let Some(slowest) = disk::slowest(&metrics().unwrap_or_default())
+            && slowest >= SLOW
+        {
+            let took = disk::shown(slowest);
+            let words = format!("{seen}: its disk is slow: a write to its log takes {took}");
+            return Illness::new(Kind::SlowDisk, words);
+        }
+        let refused = |line: &&str| line.contains("rejected") && line.contains("tls: ");
+        if let Some(line) = log.lines().rfind(refused) {
+            let said = unit::telling_line(line).unwrap_or_default();
+            let words = format!("{seen}: members refuse each other's certificates: {said}");
+            return Illness::new(Kind::Certificate, words);
+        }
         match (self.members, self.members / 2 + 1) {
-            (1, _) => "its disk may be slow".into(),
-            (all, needed) => format!("{needed} of its {all} members must run and reach each other"),
+            (1, _) => Illness::new(Kind::Other, format!("{seen}: its disk may be slow")),
+            (all, needed) => Illness::new(
+                Kind::NoQuorum,
+                format!("{seen}: {needed} of its {all} members must run and reach each other"),
+            ),
         }
     }
 
     /// What etcd itself says (`server/etcdserver/api/etcdhttp/health.go`): 200, or 503 with
     /// `{"health":"false","reason":"..."}`.
-    fn judge(&self, answer: &Answer) -> Seen {
+    fn judge(&self, answer: &Answer, metrics: impl FnOnce() -> Option<String>) -> Option<Illness> {
         let said: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_default();
         if answer.status == 200 && said["health"] == "true" {
-            return Seen::Ready;
+            return None;
         }
         let reason = said["reason"].as_str().unwrap_or_default();
-        Seen::NotYet(if reason.contains("NO LEADER") {
-            format!("etcd has no leader: {}", self.quorum())
+        Some(if reason.contains("NO LEADER") {
+            self.stuck("etcd has no leader", metrics)
         } else if reason.contains("NOSPACE") {
-            "its database is full: compact and defragment it with etcdctl.sh, or raise \
-             etcd.quota-bytes; then run `etcdctl.sh alarm disarm`"
-                .into()
+            Illness::new(Kind::Full, "its database is full")
+        } else if reason.contains("timeout") || reason.contains("timed out") {
+            self.stuck(&format!("etcd says that it is not healthy: {reason}"), metrics)
         } else if reason.is_empty() {
-            format!("it answers with HTTP {}: {}", answer.status, answer.body.trim())
+            let words = format!("it answers with HTTP {}: {}", answer.status, answer.body.trim());
+            Illness::new(Kind::Other, words)
         } else {
-            format!("etcd says that it is not healthy: {reason}")
+            Illness::new(Kind::Other, format!("etcd says that it is not healthy: {reason}"))
         })
     }
+}
+
+/// Nobody listens where etcd would: how systemd sees it, and what etcd said last.
+fn closed(host: &Host) -> Result<Illness> {
+    let state = unit_state()?;
+    let kind = Kind::told_by(&state);
+    Ok(match intruder(host, PORTS)? {
+        Some(intruder) => Illness::new(intruder.kind, format!("{}: {state}", intruder.words)),
+        None => Illness::new(kind, format!("the port is closed: {state}")),
+    })
+}
+
+/// Another program at one of etcd's `ports`.
+fn intruder<const N: usize>(host: &Host, ports: [u16; N]) -> Result<Option<Illness>> {
+    for port in ports {
+        if let Some(holder) = sockets::holder(host, port)?.filter(|holder| holder.name != "etcd") {
+            let words = format!("port {port} is taken by `{}` (pid {})", holder.name, holder.pid);
+            return Ok(Some(Illness::new(Kind::PortTaken, words)));
+        }
+    }
+    Ok(None)
 }
 
 /// Why nothing was answered, from the words of the TLS library.
@@ -116,59 +183,6 @@ fn explain(why: &str) -> String {
         format!("etcd refuses our certificate: {why}")
     } else {
         format!("the connection failed: {why}")
-    }
-}
-
-/// How systemd sees etcd, with the last thing etcd said when it is not running.
-pub(crate) fn unit_state() -> Result<String> {
-    let properties = "--property=ActiveState,SubState,Result";
-    let shown = Cmd::new("systemctl").args(["show", properties, service::NAME]).run()?.stdout;
-    let value = |key: &str| {
-        let found = shown.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        found.unwrap_or_default().to_owned()
-    };
-    let state = format!("{} is {} ({})", service::NAME, value("ActiveState"), value("SubState"));
-    let result = value("Result");
-    if result.is_empty() || result == "success" {
-        return Ok(state);
-    }
-    let journal = ["-u", service::NAME, "-n", "60", "-o", "cat", "--no-pager"];
-    let log = Cmd::new("journalctl").args(journal).accept(&[0, 1]).run()?.stdout;
-    Ok(match telling_line(&log) {
-        Some(line) => format!("{state}, {result}; it said last: {line}"),
-        None => format!("{state}, {result}"),
-    })
-}
-
-/// The line of `log` that says why: the last that complains, else the last of all. Of etcd's own
-/// JSON lines, message and error. What systemd says about every unit that ends is passed over.
-fn telling_line(log: &str) -> Option<String> {
-    let complains = |line: &&str| {
-        [
-            "\"level\":\"fatal\"",
-            "\"level\":\"panic\"",
-            "\"level\":\"error\"",
-            "panic:",
-            "Failed at step",
-        ]
-        .iter()
-        .any(|sign| line.contains(sign))
-    };
-    let routine = |line: &&str| {
-        let about = ["Starting ", "Started ", "Stopping ", "Stopped ", "Failed to start "];
-        line.trim().is_empty()
-            || about.iter().any(|verb| line.starts_with(&format!("{verb}{}", service::NAME)))
-            || line.starts_with(service::NAME) && !line.contains("Failed at step")
-    };
-    let lines = || log.lines().filter(|line| !routine(line));
-    let line = lines().rfind(complains).or_else(|| lines().next_back())?;
-    let Ok(said) = serde_json::from_str::<serde_json::Value>(line) else {
-        return Some(line.to_owned());
-    };
-    match (said["msg"].as_str(), said["error"].as_str()) {
-        (Some(message), Some(error)) => Some(format!("{message}: {error}")),
-        (Some(message), None) => Some(message.to_owned()),
-        _ => Some(line.to_owned()),
     }
 }
 

@@ -25,6 +25,11 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
+    /// The program `name` in the store.
+    pub(crate) fn program(&self, name: &str) -> Option<&Member> {
+        self.programs.iter().find(|(known, _)| known == name).map(|(_, program)| program)
+    }
+
     /// Read them.
     pub(crate) fn read(tool: &Tool) -> Result<Self> {
         let facts: Facts = tool.state()?;

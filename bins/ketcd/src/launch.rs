@@ -1,11 +1,21 @@
-//! Starting etcd, and saying why when it does not start.
+//! Starting etcd, and saying what keeps it while it starts, and why when it does not.
 
-use khost::{Context, Error, Result, Status, Step, Thing, steps::unit::Unit, wait::Seen};
+use std::time::Duration;
 
-use crate::health::{self, Probe};
+use khost::{
+    Context, Error, Result, Status, Step, Thing,
+    steps::unit::Unit,
+    systemd,
+    wait::{Awaited, Seen, until},
+};
 
-/// A [`Unit`] whose start, when it fails, is explained by what the probe then sees: systemctl
-/// itself only says that it failed.
+use crate::{
+    health::{self, Illness, Kind, Probe},
+    service,
+};
+
+/// A [`Unit`] whose start is watched: systemctl itself says nothing while it waits, and only that
+/// it failed when it did.
 #[derive(Debug)]
 pub(crate) struct Launch {
     unit: Unit,
@@ -16,6 +26,46 @@ impl Launch {
     /// `unit`, whose health `probe` asks for.
     pub(crate) fn new(unit: Unit, probe: Probe) -> Self {
         Self { unit, probe }
+    }
+
+    /// `systemctl VERB`, to its end. etcd tells systemd that it has started once it is one of a
+    /// cluster that decides; systemd gives it 90 s for that.
+    fn run(&self, context: &Context<'_>, verb: &str) -> Result<()> {
+        let awaited = Awaited {
+            id: "etcd-started".into(),
+            what: "the start of etcd".into(),
+            limit: Duration::from_secs(180),
+            look: health::LOOK.into(),
+        };
+        systemd::queue(verb, service::NAME)?;
+        until(context, &awaited, || {
+            let unit = systemd::show(service::NAME)?;
+            if unit.busy {
+                return self.probe.ask(context.host).map(|seen| match seen {
+                    Seen::Ready => Seen::not_yet("it answers, and systemd has yet to hear of it"),
+                    not_yet @ Seen::NotYet(_) => not_yet,
+                });
+            }
+            match unit.state.split(' ').next() {
+                Some("active") => Ok(Seen::Ready),
+                _ => Err(self.failed(context)),
+            }
+        })
+    }
+
+    fn failed(&self, context: &Context<'_>) -> Error {
+        let state = health::unit_state().unwrap_or_else(|error| error.chain());
+        let seen = match self.probe.look(context.host) {
+            Ok(Some(seen)) => seen,
+            Ok(None) => Illness::new(Kind::Closed, "etcd answers all the same"),
+            Err(error) => Illness::new(Kind::Closed, error.chain()),
+        };
+        let words = if seen.words.contains(&state) {
+            seen.words
+        } else {
+            format!("{state}\nits health: {}", seen.words)
+        };
+        Illness::new(seen.kind, words).error("etcd.service did not start")
     }
 }
 
@@ -33,20 +83,6 @@ impl Step for Launch {
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
-        self.unit.apply(context).map_err(|error| {
-            let state = health::unit_state().unwrap_or_else(|error| error.chain());
-            let seen = match self.probe.ask(context.host) {
-                Ok(Seen::NotYet(seen)) => seen,
-                Ok(Seen::Ready) => "etcd answers all the same".into(),
-                Err(error) => error.chain(),
-            };
-            Error::host("etcd-not-started", "etcd.service did not start")
-                .because(if seen.contains(&state) {
-                    format!("{seen}\n{}", error.chain())
-                } else {
-                    format!("{state}\nits health: {seen}\n{}", error.chain())
-                })
-                .hint(format!("look with `{}`, then run again", health::LOOK))
-        })
+        self.unit.apply_by(context, |verb| self.run(context, verb))
     }
 }

@@ -15,37 +15,17 @@ mod launch;
 mod leave;
 mod living;
 mod members;
+mod phase;
 mod promote;
+mod restore;
 mod safeguard;
 mod service;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use khost::{
-    Owner, Result, StepList, Tool,
-    app::Cli,
-    error::Exit,
-    steps::{
-        deferred::Deferred, directory::Directory, file::File, program::Program, unit::Unit,
-        wait::Wait,
-    },
-};
-use kspec::{
-    SCHEMA,
-    paths::{BIN_DIR, ETCD_DATA_DIR},
-    state::{EtcdState, State as _},
-};
+use khost::{Result, StepList, Tool, app::Cli, error::Exit};
 
-use crate::{
-    backup::Timer,
-    health::Probe,
-    inputs::Inputs,
-    join::{Join, Place},
-    launch::Launch,
-    living::Living,
-    members::Members,
-    safeguard::Safeguard,
-};
+use crate::phase::Phase;
 
 const ABOUT: &str = "Run the etcd member of this node
 
@@ -59,6 +39,7 @@ members are.
   ketcd check          is it still so, and is the member healthy?
   ketcd member list    who is in the cluster
   ketcd backup         save what it holds, now
+  ketcd restore FILE   begin anew with what was saved
   etcdctl.sh ...       anything else, with the right certificates";
 
 /// What ketcd can do.
@@ -87,6 +68,19 @@ enum Verb {
         #[arg(long)]
         verify: bool,
     },
+    /// Begin anew with what a snapshot holds; killed anywhere, the same command again goes on
+    ///
+    /// The snapshot is read through before anything is touched. Then etcd stops, its data is
+    /// replaced in one instant, etcd starts, and so do the control plane's pods of this node. The
+    /// revision is raised by 1000000000, so that no client takes the past for the present. With
+    /// several members, run it on each of them with the same file.
+    Restore {
+        /// A file of `ketcd backup`, or of `etcdctl snapshot save`
+        file: PathBuf,
+        /// Move a member's data that is there aside; nothing is deleted
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// What can be done about members.
@@ -108,88 +102,24 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
         Verb::Phase(verb) => tool.run::<Verb>(verb, ABOUT, steps),
         Verb::Member(MemberVerb::List) => etcdctl::list_members(&tool),
         Verb::Backup { to } => backup::run(&tool, to.as_deref()),
+        Verb::Restore { file, force } => restore::run(&tool, file, *force),
         Verb::Backups { from, verify } => backup::list(&tool, from.as_deref(), *verify),
     }
 }
 
 /// The phase as a list.
 fn steps(tool: &Tool) -> Result<StepList> {
-    let cluster = tool.cluster()?;
-    let node = tool.node(&cluster)?;
-    let members = Members::of(&cluster);
-    let state = EtcdState {
-        schema: SCHEMA,
-        version: None,
-        member: None,
-        endpoints: members.endpoints(),
-        data_dir: ETCD_DATA_DIR.into(),
-    };
     let mut steps = StepList::new();
-    let Some(name) = members.name_of(node) else {
-        steps.add(Tool::leave(&state)?);
+    let Some(phase) = Phase::new(tool)? else {
+        steps.add(Tool::leave(&Phase::elsewhere(&tool.cluster()?))?);
         return Ok(steps);
     };
-    let inputs = Inputs::read(tool)?;
-    let others = Living::new(&inputs.ca, &inputs.admin, members.others(node));
-    let place = Place::new(&members, node, &name, others);
-    let settings = env::Settings {
-        etcd: cluster.etcd.clone(),
-        version: inputs.version.clone(),
-        address: node.address,
-        inputs: inputs.clone(),
-    };
-    env::render(&settings, &place.described())?; // refuses what is unfit before anything is done
-    let owner = Owner::new("etcd", "etcd");
-    let probe = Probe::new(&inputs, members.endpoints().len());
-
-    for (name, program) in &inputs.programs {
-        steps.add(Program::new(name, program));
-    }
-    steps.add(File::new(etcdctl::WRAPPER).mode(0o755).text(etcdctl::wrapper(&inputs)));
-    steps.add(Directory::new(ETCD_DATA_DIR).mode(0o700).owner(owner).filled());
-    steps.add(Join(place.clone()));
-    steps.add(environment(settings, place.clone()));
-    steps.add(File::new(service::PATH).text(service::render(inputs.facts.limits.nofile)));
-    // etcd reads its own certificate again by itself, and the CA only at its start.
-    let reads = [env::PATH, &format!("{BIN_DIR}/etcd"), &inputs.ca];
-    let unit = Unit::new(service::NAME).reads(reads);
-    steps.add(Safeguard::new(&unit, &probe, &cluster.etcd.backup));
-    steps.add(Launch::new(unit, probe.clone()));
-    steps.add(Wait::new(Probe::awaited(), move |context| probe.ask(context.host)));
-    steps.add(promote::voting(&place));
-    Timer::new(tool, &cluster.etcd.backup)?.add_to(&mut steps);
-    let all = Living::new(&inputs.ca, &inputs.admin, members.endpoints());
-    let state =
-        EtcdState { version: Some(inputs.version.to_string()), member: Some(name), ..state };
-    steps.add(left(state, all));
+    restore::refuse_unfinished(&tool.host)?;
+    phase.install(&mut steps);
+    phase.join(&mut steps);
+    phase.unit_file(&mut steps);
+    phase.safeguard(&mut steps);
+    phase.start(&mut steps);
+    phase.finish(&mut steps, tool)?;
     Ok(steps)
-}
-
-/// `etcd.env`, once it is known with what the member starts.
-fn environment(settings: env::Settings, place: Place) -> Deferred {
-    Deferred::new(env::PATH, move |context| {
-        let Some(start) = place.start(context.host)? else { return Ok(None) };
-        let text = env::render(&settings, &start)?;
-        Ok(Some(File::new(env::PATH).mode(0o640).text(text)))
-    })
-}
-
-/// `etcd.json`, with those members of cluster.toml that are in the cluster and vote: a client
-/// that is told of others would wait for them, or be sent away by them.
-fn left(described: EtcdState, living: Living) -> Deferred {
-    Deferred::new(EtcdState::PATH, move |context| {
-        let mut state = described.clone();
-        let host = context.host;
-        if let Some(start) = env::started_with(host)? {
-            state.member = Some(start.name);
-        }
-        if host.is_live() && state.endpoints.len() > 1 {
-            let found = if living.can_ask(host) { living.members().ok() } else { None };
-            let Some(found) = found else { return Ok(None) };
-            state.endpoints.retain(|url| {
-                found.iter().any(|member| !member.learner && member.client_urls.contains(url))
-            });
-        }
-        Tool::leave(&state).map(Some)
-    })
 }

@@ -249,6 +249,7 @@ fn snapshots_are_listed_and_asked_for_on_a_machine_only() {
     assert!(listed.contains("damaged: ") && listed.contains("11 bytes are not the length"));
 
     tree.refuses(&["backup"], 2, "needs-machine", "leave out `--root`");
+    tree.refuses(&["restore", "/tmp/x.db"], 2, "needs-machine", "leave out `--root`");
     tree.refuses(&["backup", "--to", "/tmp"], 2, "needs-machine", "leave out `--root`");
 }
 
@@ -307,6 +308,7 @@ fn help() {
       ketcd check          is it still so, and is the member healthy?
       ketcd member list    who is in the cluster
       ketcd backup         save what it holds, now
+      ketcd restore FILE   begin anew with what was saved
       etcdctl.sh ...       anything else, with the right certificates
 
     Usage: ketcd [OPTIONS] <COMMAND>
@@ -320,6 +322,8 @@ fn help() {
       member   Ask who is in the etcd cluster
       backup   Save a snapshot of what etcd holds, and print its path
       backups  List the snapshots there are, the oldest first
+      restore  Begin anew with what a snapshot holds; killed anywhere, the same
+               command again goes on
       help     Print this message or the help of the given subcommand(s)
     ");
 }

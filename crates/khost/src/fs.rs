@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use foreign::{adopt, available, exchange, publish};
+pub use foreign::{adopt, alien, available, exchange, publish};
 use kspec::Sha256;
 use sha2::Digest as _;
 

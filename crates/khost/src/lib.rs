@@ -25,6 +25,7 @@
 //! | [`os`] | learn which distribution it is |
 //! | [`report`] | tell people and programs what happens |
 //! | [`pods`] | say why pods do not run |
+//! | [`sockets`] | know who listens at a port |
 //! | [`static_pod`] | start a part of the control plane anew |
 //! | [`steps`] | want something of the machine |
 //! | [`systemd`] | ask how a unit is |
@@ -54,6 +55,7 @@ pub mod os;
 pub mod pods;
 mod private;
 pub mod report;
+pub mod sockets;
 pub mod static_pod;
 mod step;
 pub mod steps;

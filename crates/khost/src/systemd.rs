@@ -26,6 +26,8 @@ pub struct Unit {
     pub needs_reload: bool,
     /// `MainPID`, while it has a main process.
     pub pid: Option<u32>,
+    /// systemd has yet to start, stop or restart it.
+    pub busy: bool,
 }
 
 /// The unit file of `name` that wins, as a path on the host; none when there is none.
@@ -36,7 +38,7 @@ pub fn unit_file(host: &Host, name: &str) -> Option<PathBuf> {
 
 /// How the unit `name` is; a unit that does not exist is disabled and inactive.
 pub fn show(name: &str) -> Result<Unit> {
-    let properties = "--property=UnitFileState,ActiveState,SubState,NeedDaemonReload,MainPID";
+    let properties = "--property=UnitFileState,ActiveState,SubState,NeedDaemonReload,MainPID,Job";
     let output = systemctl(&["show", properties, name])?;
     let value = |key: &str| {
         let found = output.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
@@ -48,8 +50,19 @@ pub fn show(name: &str) -> Result<Unit> {
         active: matches!(active.as_str(), "active" | "activating" | "reloading"),
         state: format!("{active} ({})", value("SubState")),
         needs_reload: value("NeedDaemonReload") == "yes",
+        busy: !value("Job").is_empty(),
         pid: value("MainPID").parse().ok().filter(|pid| *pid != 0),
     })
+}
+
+/// Have a unit started, stopped or restarted, as `verb` says, without waiting until it is.
+pub fn queue(verb: &str, name: &str) -> Result<()> {
+    systemctl(&["--no-block", verb, name]).map(drop)
+}
+
+/// Stop a unit, and let no boot start it.
+pub fn switch_off(name: &str) -> Result<()> {
+    systemctl(&["disable", "--now", name]).map(drop)
 }
 
 /// Make systemd read its unit files again.

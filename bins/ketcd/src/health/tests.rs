@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
-use khost::{Host, http::Answer, wait::Seen};
+use khost::{Host, http::Answer};
 use tempfile::TempDir;
 
-use super::{Probe, telling_line};
+use super::{Illness, Kind, Probe, unit::telling_line};
 
 /// A directory with an authority, an administrator and whatever a test adds.
 struct Certificates {
@@ -24,7 +24,7 @@ impl Certificates {
         let made = Self { dir: tempfile::tempdir().unwrap() };
         made.authority("ca");
         made.leaf("admin", "ca", "IP:127.0.0.1", "30");
-        std::fs::write(made.dir.path().join("health"), r#"{"health":"true","reason":""}"#).unwrap();
+        made.serve("health", r#"{"health":"true","reason":""}"#);
         made
     }
 
@@ -58,15 +58,20 @@ impl Certificates {
 
     /// What the probe sees of a server with the certificate `name` that lets in whom the
     /// authority `ca` certified.
-    fn seen(&self, name: &str, ca: &str) -> Seen {
+    fn seen(&self, name: &str, ca: &str) -> Option<Illness> {
         let server = Server::start(self.dir.path(), name, ca);
-        self.probe(server.port).ask(&Host::new("/")).unwrap()
+        self.probe(server.port).look(&Host::new("/")).unwrap()
+    }
+
+    /// What the server answers at `/NAME`.
+    fn serve(&self, name: &str, text: &str) {
+        std::fs::write(self.dir.path().join(name), text).unwrap();
     }
 
     fn probe(&self, port: u16) -> Probe {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         Probe {
-            url: format!("https://127.0.0.1:{port}/health"),
+            url: format!("https://127.0.0.1:{port}"),
             ca: path("ca.pem"),
             cert: path("admin.pem"),
             key: path("admin-key.pem"),
@@ -108,39 +113,39 @@ impl Drop for Server {
     }
 }
 
-fn not_yet(seen: &Seen) -> &str {
-    match seen {
-        Seen::NotYet(why) => why,
-        Seen::Ready => panic!("the probe found nothing wrong"),
-    }
+/// The words of an illness that must be of this kind.
+fn not_yet(seen: Option<&Illness>, kind: Kind) -> &str {
+    let illness = seen.expect("the probe found nothing wrong");
+    assert_eq!(illness.kind, kind, "{illness:?}");
+    &illness.words
 }
 
 #[test]
 fn a_good_server_is_ready_and_each_bad_one_is_told_apart() {
     let made = Certificates::new();
     made.leaf("good", "ca", "IP:127.0.0.1", "30");
-    assert_eq!(made.seen("good", "ca"), Seen::Ready);
+    assert_eq!(made.seen("good", "ca"), None);
 
     made.leaf("nameless", "ca", "IP:192.0.2.1,DNS:node1", "30");
     let seen = made.seen("nameless", "ca");
-    let why = not_yet(&seen);
+    let why = not_yet(seen.as_ref(), Kind::Certificate);
     assert!(why.starts_with("etcd's certificate lacks a name (`kpki apply`"), "{why}");
     assert!(why.contains("127.0.0.1") && why.contains("node1"), "{why}");
 
     made.leaf("old", "ca", "IP:127.0.0.1", "0");
     std::thread::sleep(Duration::from_millis(1100)); // it ends in the second it was made in
     let seen = made.seen("old", "ca");
-    let why = not_yet(&seen);
+    let why = not_yet(seen.as_ref(), Kind::Certificate);
     assert!(why.starts_with("etcd's certificate has expired (`kpki apply`"), "{why}");
 
     made.authority("other");
     made.leaf("foreign", "other", "IP:127.0.0.1", "30");
     let seen = made.seen("foreign", "ca");
-    let why = not_yet(&seen);
+    let why = not_yet(seen.as_ref(), Kind::Certificate);
     assert!(why.starts_with("what answers is not the etcd of our CA"), "{why}");
 
     let seen = made.seen("good", "other");
-    let why = not_yet(&seen);
+    let why = not_yet(seen.as_ref(), Kind::Certificate);
     assert!(why.starts_with("etcd refuses our certificate"), "{why}");
 }
 
@@ -148,8 +153,8 @@ fn a_good_server_is_ready_and_each_bad_one_is_told_apart() {
 fn a_missing_certificate_is_named() {
     let made = Certificates::new();
     std::fs::remove_file(made.dir.path().join("admin-key.pem")).unwrap();
-    let seen = made.probe(1).ask(&Host::new("/")).unwrap();
-    let why = not_yet(&seen);
+    let seen = made.probe(1).look(&Host::new("/")).unwrap();
+    let why = not_yet(seen.as_ref(), Kind::Certificate);
     assert!(why.ends_with("/admin-key.pem` does not exist: run `kpki apply`"), "{why}");
 }
 
@@ -157,9 +162,9 @@ fn a_missing_certificate_is_named() {
 fn a_server_that_accepts_and_says_nothing_is_no_closed_port() {
     let made = Certificates::new();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let seen = made.probe(silent.local_addr().unwrap().port()).ask(&Host::new("/")).unwrap();
+    let seen = made.probe(silent.local_addr().unwrap().port()).look(&Host::new("/")).unwrap();
     assert_eq!(
-        not_yet(&seen),
+        not_yet(seen.as_ref(), Kind::NoQuorum),
         "the port is open, but no answer within 2 s: 2 of its 3 members must run and reach each other"
     );
 }
@@ -168,29 +173,73 @@ fn a_server_that_accepts_and_says_nothing_is_no_closed_port() {
 fn what_etcd_says_is_told() {
     let made = Certificates::new();
     let judged = |status, body: &str| {
-        let seen = made.probe(1).judge(&Answer { status, body: body.into(), certificate: None });
-        if let Seen::NotYet(why) = seen { why } else { "ready".into() }
+        made.probe(1).judge(&Answer { status, body: body.into(), certificate: None }, || None)
     };
-    assert_eq!(judged(200, r#"{"health":"true","reason":""}"#), "ready");
+    assert_eq!(judged(200, r#"{"health":"true","reason":""}"#), None);
     assert_eq!(
         judged(503, r#"{"health":"false","reason":"RAFT NO LEADER"}"#),
-        "etcd has no leader: 2 of its 3 members must run and reach each other"
+        Some(Illness::new(
+            Kind::NoQuorum,
+            "etcd has no leader: 2 of its 3 members must run and reach each other"
+        ))
     );
     let full = judged(503, r#"{"health":"false","reason":"ALARM NOSPACE"}"#);
-    assert!(full.starts_with("its database is full"), "{full}");
+    assert_eq!(full.unwrap().kind, Kind::Full);
     assert_eq!(
-        judged(503, r#"{"health":"false","reason":"QGET ERROR:timeout"}"#),
-        "etcd says that it is not healthy: QGET ERROR:timeout"
+        judged(503, r#"{"health":"false","reason":"ALARM CORRUPT"}"#),
+        Some(Illness::new(Kind::Other, "etcd says that it is not healthy: ALARM CORRUPT"))
     );
-    assert_eq!(judged(404, "not found\n"), "it answers with HTTP 404: not found");
     assert_eq!(
-        Probe { members: 1, ..made.probe(1) }.judge(&Answer {
-            status: 503,
-            body: r#"{"health":"false","reason":"RAFT NO LEADER"}"#.into(),
-            certificate: None,
-        }),
-        Seen::not_yet("etcd has no leader: its disk may be slow")
+        judged(404, "not found\n"),
+        Some(Illness::new(Kind::Other, "it answers with HTTP 404: not found"))
     );
+    let alone = Probe { members: 1, ..made.probe(1) };
+    let answer = Answer {
+        status: 503,
+        body: r#"{"health":"false","reason":"QGET ERROR:etcdserver: request timed out"}"#.into(),
+        certificate: None,
+    };
+    let seen = alone.judge(&answer, || None);
+    assert!(not_yet(seen.as_ref(), Kind::Other).ends_with(": its disk may be slow"), "{seen:?}");
+}
+
+#[test]
+fn a_slow_disk_is_read_off_etcds_own_count() {
+    let made = Certificates::new();
+    made.leaf("good", "ca", "IP:127.0.0.1", "30");
+    made.serve("health", r#"{"health":"false","reason":"RAFT NO LEADER"}"#);
+    let count = |fast: u32, slow: u32| {
+        made.serve(
+            "metrics",
+            &format!(
+                "etcd_disk_wal_fsync_duration_seconds_bucket{{le=\"0.008\"}} {fast}\n\
+                 etcd_disk_wal_fsync_duration_seconds_bucket{{le=\"4.096\"}} {slow}\n"
+            ),
+        );
+    };
+    count(10, 90);
+    let seen = made.seen("good", "ca");
+    assert_eq!(
+        not_yet(seen.as_ref(), Kind::SlowDisk),
+        "etcd has no leader: its disk is slow: a write to its log takes up to 4.096 s"
+    );
+    count(90, 90);
+    let seen = made.seen("good", "ca");
+    not_yet(seen.as_ref(), Kind::NoQuorum);
+}
+
+#[test]
+fn another_program_at_the_port_is_named() {
+    // Not etcd's own ports, which a test must not take: what is said of them is one function.
+    let made = Certificates::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let seen = super::intruder(&Host::new("/"), [port]).unwrap();
+    let said = not_yet(seen.as_ref(), Kind::PortTaken).to_owned();
+    assert!(said.starts_with(&format!("port {port} is taken by `")), "{said}");
+    assert!(said.ends_with(&format!("(pid {})", std::process::id())), "{said}");
+    drop((listener, made));
+    assert_eq!(super::intruder(&Host::new("/"), [port]).unwrap(), None);
 }
 
 #[test]

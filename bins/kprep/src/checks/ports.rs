@@ -1,8 +1,9 @@
 //! Ports that a node's programs listen at must be free, or theirs already.
 
-use std::collections::BTreeMap;
-
-use khost::{Host, Result, fs};
+use khost::{
+    Host, Result, fs,
+    sockets::{Process, listening, processes},
+};
 use kspec::{Node, Role, cluster::Backend};
 
 use super::{Found, Outcome, Subject};
@@ -83,15 +84,6 @@ pub(super) fn node_ports_free(subject: &Subject<'_>) -> Found {
         .only()
 }
 
-/// TCP ports that are listened at, with the inodes of their sockets.
-fn listening(host: &Host) -> Result<BTreeMap<u16, u64>> {
-    let mut listening = BTreeMap::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        listening.extend(listeners(&fs::read_text(&host.path(table))?.unwrap_or_default()));
-    }
-    Ok(listening)
-}
-
 /// UDP ports that are bound.
 fn datagrams(host: &Host) -> Result<Vec<u16>> {
     let mut bound = Vec::new();
@@ -145,61 +137,9 @@ fn kept(program: &str) -> &str {
     program.get(..15).unwrap_or(program)
 }
 
-/// Ports that are listened at, with the inode of the socket, from `/proc/net/tcp` (proc(5)).
-fn listeners(table: &str) -> BTreeMap<u16, u64> {
-    let listener = |line: &str| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-        let port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
-        (*state == "0A").then_some((port, inode.parse().ok()?)) // TCP_LISTEN
-    };
-    table.lines().filter_map(listener).collect()
-}
-
-struct Process {
-    name: String,
-    sockets: Vec<u64>,
-}
-
-/// Every process with the sockets it has, as far as this user may see them.
-fn processes(host: &Host) -> Result<Vec<Process>> {
-    let mut found = Vec::new();
-    let proc = host.path("/proc");
-    for pid in fs::names(&proc)?.iter().filter(|name| name.parse::<u32>().is_ok()) {
-        // It may end while it is looked at.
-        let Ok(Some(name)) = fs::read_text(&proc.join(pid).join("comm")) else { continue };
-        let dir = proc.join(pid).join("fd");
-        let files = fs::names(&dir).unwrap_or_default();
-        let links = files.iter().filter_map(|file| std::fs::read_link(dir.join(file)).ok());
-        let sockets = links.filter_map(|link| socket(&link.to_string_lossy())).collect();
-        found.push(Process { name: name.trim_end().to_owned(), sockets });
-    }
-    Ok(found)
-}
-
-/// The inode in `socket:[INODE]`.
-fn socket(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::sample::Sample, Holder, judge, kept, listeners, socket};
-
-    #[test]
-    fn only_listeners_count() {
-        let table = "\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:18EB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1
-   1: 0100007F:0050 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1
-";
-        assert_eq!(listeners(table), [(6379, 4711)].into());
-        let table = "   0: 00000000000000000000000000000000:192B \
-                     00000000000000000000000000000000:0000 0A 0:0 00:0 0 0 0 99 1\n";
-        assert_eq!(listeners(table), [(6443, 99)].into());
-        assert_eq!(socket("socket:[99]"), Some(99));
-        assert_eq!(socket("/dev/null"), None);
-    }
+    use super::{super::sample::Sample, Holder, judge, kept};
 
     #[test]
     fn whose_port_it_is() {

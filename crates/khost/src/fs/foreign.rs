@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::lchown,
-    path::Path,
+    os::unix::fs::{MetadataExt as _, lchown},
+    path::{Path, PathBuf},
 };
 
 use nix::{
@@ -50,6 +50,22 @@ pub fn adopt(path: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(failed)
 }
 
+/// Something at or below `path` that is not `owner`'s (user and group); none when all is.
+pub fn alien(path: &Path, owner: (u32, u32)) -> Result<Option<PathBuf>> {
+    let Some(found) = super::look(path)? else { return Ok(None) };
+    if (found.uid(), found.gid()) != owner {
+        return Ok(Some(path.to_owned()));
+    }
+    if found.is_dir() {
+        for name in super::names(path)? {
+            if let Some(alien) = alien(&path.join(name), owner)? {
+                return Ok(Some(alien));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Let `one` and `other`, both there and on the same file system, change places: at no instant is
 /// either missing (rename(2), `RENAME_EXCHANGE`).
 pub fn exchange(one: &Path, other: &Path) -> Result<()> {
@@ -62,9 +78,12 @@ pub fn exchange(one: &Path, other: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    };
 
-    use super::{adopt, available, exchange, publish};
+    use super::{adopt, alien, available, exchange, publish};
     use crate::fs::Attributes;
 
     #[test]
@@ -93,6 +112,10 @@ mod tests {
         }
         let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
         adopt(&new, None).unwrap();
+        let owner = fs::metadata(&new).map(|found| (found.uid(), found.gid())).unwrap();
+        assert_eq!(alien(&new, owner).unwrap(), None);
+        assert_eq!(alien(&new, (owner.0 + 1, owner.1)).unwrap().unwrap(), new);
+        assert_eq!(alien(&new.join("absent"), owner).unwrap(), None);
         exchange(&new, &old).unwrap();
         assert_eq!(fs::read_to_string(old.join("deep/is")).unwrap(), "new");
         assert_eq!(fs::read_to_string(new.join("deep/is")).unwrap(), "old");

@@ -42,6 +42,30 @@ impl Unit {
         if unit.active { self.stamp.stale(context, &self.id()) } else { Ok(None) }
     }
 
+    /// As [`Step::apply`], with `run` to do what `systemctl VERB NAME` would: `start` or `restart`.
+    pub fn apply_by(
+        &self,
+        context: &Context<'_>,
+        run: impl FnOnce(&str) -> Result<()>,
+    ) -> Result<()> {
+        let host = context.host;
+        let digest = self.stamp.digest(host)?;
+        systemd::reload()?;
+        let unit = systemd::show(&self.name)?;
+        if unit.enabled != "enabled" {
+            systemd::systemctl(&["enable", &self.name])?;
+        }
+        systemd::forget_failures(&self.name)?;
+        if unit.active {
+            if self.stamp.stale(context, &self.id())?.is_some() {
+                run("restart")?;
+            }
+        } else if self.running {
+            run("start")?;
+        }
+        self.stamp.write(host, digest)
+    }
+
     /// Enable it, but leave its start to something else; restart it only if it runs already.
     #[must_use]
     pub fn started_elsewhere(mut self) -> Self {
@@ -80,21 +104,6 @@ impl Step for Unit {
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
-        let host = context.host;
-        let digest = self.stamp.digest(host)?;
-        systemd::reload()?;
-        let unit = systemd::show(&self.name)?;
-        if unit.enabled != "enabled" {
-            systemd::systemctl(&["enable", &self.name])?;
-        }
-        systemd::forget_failures(&self.name)?;
-        if unit.active {
-            if self.stamp.stale(context, &self.id())?.is_some() {
-                systemd::systemctl(&["restart", &self.name])?;
-            }
-        } else if self.running {
-            systemd::systemctl(&["start", &self.name])?;
-        }
-        self.stamp.write(host, digest)
+        self.apply_by(context, |verb| systemd::systemctl(&[verb, &self.name]).map(drop))
     }
 }
