@@ -6,14 +6,15 @@
 mod foreign;
 
 use std::{
-    fs::{self, File, Metadata, Permissions},
+    fs::{self, File, Metadata, OpenOptions, Permissions},
     io::{self, Read, Write as _},
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 pub use foreign::{adopt, alien, available, exchange, publish};
 use kspec::Sha256;
+use nix::fcntl::OFlag;
 use sha2::Digest as _;
 
 use crate::error::{Error, Result};
@@ -171,7 +172,7 @@ fn replace(
         .prefix(&unfinished(path))
         .tempfile_in(dir)?;
     fill(file.as_file_mut())?;
-    set_attributes(file.path(), attributes)?;
+    set_attributes_of(file.as_file(), attributes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     sync_dir(dir)
@@ -216,6 +217,15 @@ fn set_attributes(path: &Path, attributes: Attributes) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(attributes.mode))
 }
 
+/// The same by the file itself: whoever may write the directory could put a link in the place of
+/// its name meanwhile, and have root change something else.
+fn set_attributes_of(file: &File, attributes: Attributes) -> io::Result<()> {
+    if let Some((uid, gid)) = attributes.owner {
+        std::os::unix::fs::fchown(file, Some(uid), Some(gid))?;
+    }
+    file.set_permissions(Permissions::from_mode(attributes.mode))
+}
+
 /// Give what is at `path` these attributes.
 pub fn set(path: &Path, attributes: Attributes) -> Result<()> {
     set_attributes(path, attributes).map_err(|error| Error::io("change", path, error))
@@ -236,7 +246,11 @@ fn new_dir(path: &Path, attributes: Attributes) -> io::Result<()> {
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     sweep(path)?;
     let made = tempfile::Builder::new().prefix(&unfinished(path)).tempdir_in(parent)?;
-    set_attributes(made.path(), attributes)?;
+    let itself = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
+        .open(made.path())?;
+    set_attributes_of(&itself, attributes)?;
     match fs::rename(made.path(), path) {
         Ok(()) => drop(made.keep()), // it has another name now, and stays
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
@@ -348,7 +362,7 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 mod tests {
     use std::fs;
 
-    use super::{Attributes, link, remove, write};
+    use super::{Attributes, link, remove, write, write_with};
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a killed run's hand, in a test")]
@@ -371,5 +385,25 @@ mod tests {
         kill();
         remove(&path).unwrap();
         assert_eq!(names(), [".key2.k8steps-aB3"]);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the hand of another user, in a test")]
+    fn a_link_put_in_place_of_an_unfinished_file_gives_nothing_away() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "").unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+        let attributes = Attributes { mode: 0o666, owner: None };
+        write_with(&dir.path().join("key"), attributes, |_| {
+            let unfinished = super::names(dir.path()).unwrap();
+            let unfinished = unfinished.iter().find(|name| name.starts_with(".key.")).unwrap();
+            fs::remove_file(dir.path().join(unfinished)).unwrap();
+            std::os::unix::fs::symlink(&victim, dir.path().join(unfinished)).unwrap();
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(super::mode(&victim.metadata().unwrap()), 0o600);
     }
 }
