@@ -31,10 +31,18 @@ impl Healthy {
         if let Some(illness) = self.probe.look(context.host)? {
             return Ok(Some(illness));
         }
-        Ok(match self.own.members() {
-            Ok(members) => stranger(&members, &self.peer_url),
-            Err(error) => Some(Illness::new(Kind::Other, error.chain())),
-        })
+        Ok(listed(self.own.members(), &self.peer_url))
+    }
+}
+
+/// What ails a member that gives this list of its cluster. A learner gives none: it serves only
+/// reads and its own status until it votes, and is of the cluster that it was added to (etcd:
+/// `server/etcdserver/api/v3rpc/interceptor.go`).
+fn listed(members: Result<Vec<LiveMember>>, peer_url: &str) -> Option<Illness> {
+    match members {
+        Ok(members) => stranger(&members, peer_url),
+        Err(error) if error.chain().contains("rpc not supported for learner") => None,
+        Err(error) => Some(Illness::new(Kind::Other, error.chain())),
     }
 }
 
@@ -98,8 +106,21 @@ impl Step for Healthy {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, stranger};
+    use khost::Error;
+
+    use super::{Kind, listed, stranger};
     use crate::living::tests::member;
+
+    #[test]
+    fn a_learner_is_well_though_it_lists_nobody() {
+        let refused = |words: &str| {
+            Err(Error::host("etcd-unreachable", "no etcd member answers").because(words.to_owned()))
+        };
+        let learner = refused("Error: etcdserver: rpc not supported for learner");
+        assert_eq!(listed(learner, "https://192.0.2.12:2380"), None);
+        let silent = listed(refused("context deadline exceeded"), "https://192.0.2.12:2380");
+        assert_eq!(silent.unwrap().kind, Kind::Other);
+    }
 
     #[test]
     fn data_of_another_cluster_shows_by_its_members() {
