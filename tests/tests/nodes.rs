@@ -81,7 +81,7 @@ fn nodes_come_and_go() {
     first.must("etcdctl.sh member list | grep -c started | grep -x 1");
     first.must(&format!("{KUBECTL} get nodes --no-headers | wc -l | grep -x 1"));
     first.must("make -C /root/k8steps up && make -C /root/k8steps status");
-    first.probe();
+    a_pod_on(&first, "node1");
     first.down();
 }
 
@@ -139,13 +139,15 @@ fn a_worker(first: &Node, node: &Node) {
     node.must("grep -q 'server: https://10.99.0.11:6443' /etc/kubernetes/kubelet.conf");
 }
 
-/// A pod on the node `name` asks the cluster's DNS and the API.
+/// A pod on the node `name` asks the cluster's DNS, which may take a moment after a node came or
+/// went: until the endpoints of what ran there are gone.
 fn a_pod_on(first: &Node, name: &str) {
     let overrides =
         format!(r#"{{"spec":{{"nodeName":"{name}","tolerations":[{{"operator":"Exists"}}]}}}}"#);
     first.must(&format!(
         "{KUBECTL} run probe-{name} --image=docker.io/k8steps/toolbox:1 --image-pull-policy=IfNotPresent \
-         --restart=Never --overrides='{overrides}' -- nslookup kubernetes.default.svc.cluster.local \
+         --restart=Never --overrides='{overrides}' -- \
+         sh -c 'until nslookup kubernetes.default.svc.cluster.local; do sleep 1; done' \
          && {KUBECTL} wait --for=jsonpath='{{.status.phase}}'=Succeeded pod/probe-{name} --timeout=60s \
          && {KUBECTL} logs probe-{name} | grep 10.233.0.1"
     ));
