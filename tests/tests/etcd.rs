@@ -117,7 +117,8 @@ fn faults(node: &Node) {
          etcd9=https://10.99.0.99:2380 --initial-advertise-peer-urls https://10.99.0.99:2380 \
          2>/dev/null && mv /root/theirs/member /var/lib/etcd/",
     );
-    let said = node.ends("ketcd apply --timeout 5", 1, "error[etcd-other-cluster]: ");
+    // Each wait must be long enough for an election, which takes 5 s and more.
+    let said = node.ends("ketcd apply --timeout 30", 1, "error[etcd-other-cluster]: ");
     assert!(said.contains("its members are etcd1 at https://10.99.0.99:2380"), "{said}");
     node.must("systemctl stop etcd && mv /var/lib/etcd/member /root/was && mv /root/ours /var/lib/etcd/member");
     node.must("ketcd apply && ketcd check");
