@@ -114,9 +114,11 @@ uninstall: ## Remove what install put there; the configuration stays
 # ---- Run, on the machine that becomes a node ----------------------------------------------------
 
 .PHONY: up plan status down
+# No --output-sync: it would keep a phase's words until the phase has ended, and every tool writes
+# a message at once, with its name before it.
 up: ## Make this machine a node: all eight phases, side by side where they may
 	@events='$(EVENTS)'; events=$${events:-$$(mktemp)}; : >"$$events"; code=0; \
-	K8STEPS_EVENTS=$$events $(PIPELINE) -j --output-sync=line up || code=$$?; \
+	K8STEPS_EVENTS=$$events $(PIPELINE) -j up || code=$$?; \
 	echo; scripts/chart "$$events"; test -n '$(EVENTS)' || rm -f "$$events"; exit $$code
 
 plan: ## What `make up` would change
