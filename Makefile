@@ -63,8 +63,19 @@ shell:
 	@scripts/bootstrap shellcheck
 	@scripts/shell-files | xargs shellcheck --external-sources
 
+# A node spends much of its time waiting, so two labs at once take little more than half the time;
+# each has a network and a name of its own. All are run, whichever fails.
+LAB_JOBS   ?= 2
+LAB_TESTS  := $(patsubst tests/tests/%.rs,lab-test-%,$(wildcard tests/tests/*.rs))
+
 cluster-test: build
-	$(CARGO) test --locked -p pipeline-tests -- --nocapture
+	$(CARGO) test --locked -p pipeline-tests --no-run
+	@$(MAKE) --no-print-directory --keep-going -j$(LAB_JOBS) $(LAB_TESTS)
+
+.PHONY: $(LAB_TESTS)
+$(LAB_TESTS):
+	@unset MAKEFLAGS MFLAGS MAKELEVEL; \
+	$(CARGO) test --locked -p pipeline-tests --test $(@:lab-test-%=%) -- --nocapture
 
 bench: build ## Measure against curl, ctr and the like, in turns (root, Debian 12)
 	@scripts/bench $(BENCH)
