@@ -38,9 +38,7 @@ pub(crate) fn render(inputs: &Inputs) -> Result<String> {
     }
     merge(&mut config, &inputs.cluster.containerd.extra);
     toml::to_string(&config).map_err(|error| {
-        Error::input("extra-invalid", "[containerd] extra cannot be written as TOML")
-            .because(error)
-            .hint("correct [containerd] extra in cluster.toml")
+        Error::host("render-failed", format!("cannot write `{PATH}` as TOML")).because(error)
     })
 }
 

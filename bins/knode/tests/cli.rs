@@ -144,9 +144,13 @@ fn missing_inputs_name_the_command_that_makes_them() {
 }
 
 #[test]
-fn a_number_that_is_none_is_no_setting_of_containerd() {
+fn a_date_and_a_number_that_is_none_are_no_settings() {
     let tree = tree("[containerd.extra.plugins.x]\nshare = nan\n");
-    tree.refuses_phase(2, "extra-invalid", "correct [containerd] extra in cluster.toml");
+    let hint = "containerd.extra.plugins.x.share: write a number";
+    tree.refuses_phase(2, "extra-invalid", hint);
+    let tree = self::tree("[kubelet.extra]\nsince = 2026-01-31\n");
+    let hint = "kubelet.extra.since: write it as text: \"2026-01-31\"";
+    tree.refuses_phase(2, "extra-invalid", hint);
 }
 
 #[test]

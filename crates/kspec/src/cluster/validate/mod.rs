@@ -4,6 +4,7 @@
 mod addons;
 mod components;
 mod control_plane;
+mod extra;
 mod host;
 mod networks;
 mod nodes;
@@ -66,6 +67,7 @@ impl Cluster {
         addons::check(self, &mut found);
         control_plane::check(self, &mut found);
         registries::check(self, &mut found);
+        extra::check(self, &mut found);
         nodes::check(self, &mut found);
         nodes::check_roles(self, &mut found);
         found.0
