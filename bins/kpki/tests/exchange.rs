@@ -238,3 +238,32 @@ fn a_killed_import_is_finished_by_the_next() {
     import(&second, &text, 0);
     assert_eq!(second.listing(), done);
 }
+
+/// `kpki export node2`, with `out` as standard output.
+fn export_to(out: File) -> (i32, String) {
+    let root = first();
+    let mut command = Command::new(KPKI);
+    command.arg("--root").arg(root.path("/")).args(["export", "node2", "--node", "node1"]);
+    let output = command.stdout(out).stderr(Stdio::piped()).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn secrets_are_not_shown_on_a_terminal() {
+    let terminal = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
+    let (code, said) = export_to(terminal.try_clone().unwrap());
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("error[export-to-terminal]: secrets would be shown"), "{said}");
+    assert!(said.contains("`kpki import -` on the other node"), "{said}");
+}
+
+#[test]
+fn secrets_do_not_go_where_others_can_read_them() {
+    // A file that nobody can take from the others, not even root: the kernel refuses its mode.
+    let open = File::options().write(true).open("/proc/self/comm").unwrap();
+    let (code, said) = export_to(open);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("error[export-exposed]: others could read"), "{said}");
+    assert!(said.contains("`--output FILE`"), "{said}");
+    assert!(!said.contains("PRIVATE"), "{said}");
+}

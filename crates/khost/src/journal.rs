@@ -244,6 +244,18 @@ mod tests {
         assert_eq!(Journal::open(&host, "test").unwrap().entries().len(), 2);
     }
 
+    #[test]
+    fn what_cannot_be_written_down_is_not_touched() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let root = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(&Host::new(root.path()), "test").unwrap();
+        let path = std::ffi::OsString::from_vec(b"/caf\xe9".to_vec());
+        let error = journal.record("a", &[Thing::File(path.into())]).unwrap_err();
+        assert_eq!(error.code(), "journal-failed");
+        assert!(!root.path().join("var/lib/k8steps/journal/test/log").exists());
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the operator's hand, in a test")]
     fn put(path: &std::path::Path, text: &str) {
         fs::write(path, text).unwrap();

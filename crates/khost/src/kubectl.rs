@@ -187,3 +187,35 @@ fn parse(json: &str) -> Result<Value> {
     serde_json::from_str(json)
         .map_err(|error| Error::host("kubectl-failed", "kubectl printed no JSON").because(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{deleted, objects};
+    use crate::cmd::Output;
+
+    #[test]
+    fn one_object_and_a_list_of_them_are_objects_and_all_else_is_an_error() {
+        assert_eq!(objects(" \n").unwrap(), [json!(null); 0]);
+        let pod = json!({ "kind": "Pod" });
+        assert_eq!(objects(&pod.to_string()).unwrap(), std::slice::from_ref(&pod));
+        let list = json!({ "kind": "List", "items": [pod, { "kind": "Node" }] });
+        assert_eq!(objects(&list.to_string()).unwrap(), [pod, json!({ "kind": "Node" })]);
+        let error = objects("Unable to connect to the server").unwrap_err();
+        assert_eq!(error.code(), "kubectl-failed");
+        assert!(error.chain().starts_with("kubectl printed no JSON"), "{}", error.chain());
+    }
+
+    #[test]
+    fn what_is_not_there_needs_no_deleting_and_a_refusal_is_told() {
+        let ended = |code, stderr: &str| {
+            deleted(&Output { code, stdout: String::new(), stderr: stderr.into() })
+        };
+        ended(0, "").unwrap();
+        ended(1, "error: no matches for kind \"Tree\" in version \"example.org/v1\"\n").unwrap();
+        let error = ended(1, "Error from server (Forbidden): no\n").unwrap_err();
+        assert_eq!(error.code(), "kubectl-failed");
+        assert!(error.chain().contains("(Forbidden): no"), "{}", error.chain());
+    }
+}

@@ -1,4 +1,4 @@
-//! Every refusal of the phases that prepare a machine stands in a test, by its code.
+//! Every refusal of these phases and of what they share stands in a test, by its code.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,17 +7,25 @@ use std::{
 };
 
 /// Whose codes are looked for.
-const SHOWN: [&str; 5] =
-    ["bins/kfetch", "bins/knode", "bins/kprep", "crates/khost/src/steps", "crates/kspec"];
+const SHOWN: [&str; 7] = [
+    "bins/kapps",
+    "bins/kcni",
+    "bins/kfetch",
+    "bins/knode",
+    "bins/kprep",
+    "crates/khost",
+    "crates/kspec",
+];
 
 /// Where a code stands first, as an argument.
 const MAKES: [&str; 3] = ["Error::input(", "Error::host(", "found.add("];
 
 /// Codes that no test can bring about, and why the error is there all the same.
-const UNSHOWN: [(&str, &str); 9] = [
+const UNSHOWN: [(&str, &str); 10] = [
     ("cluster-dns-missing", "a description without such an address is refused before"),
     ("hostname-failed", "the kernel always knows a host name; the call may fail by its type"),
     ("init-failed", "TOML is made of our own types, which can be written"),
+    ("man-failed", "a page is made in memory, which takes all of it"),
     ("processes-left", "it takes a process that no signal ends"),
     ("render-failed", "YAML and TOML are made of our own types, which can be written"),
     ("state-failed", "JSON is made of our own types, which can be written"),

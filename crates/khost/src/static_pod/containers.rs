@@ -64,7 +64,16 @@ fn running(tasks: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::running;
+    use super::{super::Component, running};
+    use crate::Host;
+
+    #[test]
+    fn without_containerd_nobody_knows_what_runs() {
+        let root = tempfile::tempdir().unwrap();
+        let error = Component::ApiServer.running(&Host::new(root.path())).unwrap_err();
+        assert_eq!(error.code(), "containerd-stopped");
+        assert_eq!(error.chain(), "containerd does not run");
+    }
 
     #[test]
     fn a_container_that_ended_does_not_run() {

@@ -115,7 +115,34 @@ fn same_pod(one: &str, other: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::same_pod;
+    use std::collections::BTreeMap;
+
+    use kspec::Cluster;
+
+    use super::{StaticPod, same_pod};
+    use crate::{Host, static_pod::Component};
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "kubelet's hand, in a test")]
+    fn a_container_that_ended_twice_is_given_up_with_its_last_words() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        let cluster = Cluster::example("node1", [192, 0, 2, 11].into());
+        let pod = StaticPod::new(Component::Scheduler, &cluster);
+        let dir = host.path("/var/log/pods/kube-system_kube-scheduler-node1_01/kube-scheduler");
+        std::fs::create_dir_all(&dir).unwrap();
+        let line = "2026-01-02T03:04:05.6Z stderr F unknown flag: --nonsense\n";
+        std::fs::write(dir.join("0.log"), line).unwrap();
+        pod.look(&host, true, &BTreeMap::new()).unwrap(); // once: the kubelet starts another
+
+        std::fs::write(dir.join("1.log"), line).unwrap();
+        let error = pod.look(&host, true, &BTreeMap::new()).unwrap_err();
+        assert_eq!(error.code(), "container-ends");
+        let said = error.chain();
+        for words in ["the scheduler does not keep running", "ended 2 times", "--nonsense"] {
+            assert!(said.contains(words), "{said}");
+        }
+    }
 
     #[test]
     fn a_comment_makes_no_other_pod() {
