@@ -51,6 +51,15 @@ pub fn client(trust: &Trust) -> Result<Client> {
     builder.build().map_err(invalid)
 }
 
+/// Whether one can prove oneself with `pem`, a certificate followed by its key: both are whole, and
+/// the key is that certificate's. Its term and issuer are not looked at.
+///
+/// # Errors
+/// Why not, as `tls-setup`.
+pub fn proves(pem: &[u8]) -> Result<()> {
+    client(&Trust { ca: None, identity: Some(pem.to_vec()) }).map(drop)
+}
+
 /// `GET url`.
 ///
 /// # Errors

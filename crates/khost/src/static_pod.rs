@@ -22,8 +22,11 @@ use crate::{
     Context, Host, Result, Thing, fs,
     http::{self, Trust},
     steps::{stamp::Stamp, wait::Wait},
+    systemd,
     wait::{Awaited, Seen, until},
 };
+
+const KUBELET: &str = "kubelet.service";
 
 /// How long a container may take to end before it is killed: a static pod's grace period.
 const GRACE: Duration = Duration::from_secs(30);
@@ -257,6 +260,17 @@ impl StaticPod {
         let look = "journalctl -u kubelet -n 50".into();
         Awaited { id: format!("{}-{end}", self.component.pod()), what, limit: self.limit, look }
     }
+}
+
+/// Where one of `pods` is to run and does not, start the kubelet anew: one that has given up on a
+/// pod for a while, because of files that are good by now, has then forgotten how often it failed.
+pub fn try_at_once(host: &Host, pods: &[StaticPod]) -> Result<()> {
+    for pod in pods {
+        if pod.is_wanted(host) && !pod.runs(host)? {
+            return systemd::restart(KUBELET);
+        }
+    }
+    Ok(())
 }
 
 /// The checks that fail in a list such as `[-]etcd failed: reason withheld`, or all of it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use khost::{
     Context, Host, Result, Step as _, fs,
     http::{self, Trust},
-    static_pod::{Component, StaticPod},
+    static_pod::{self, Component, StaticPod},
     systemd,
     wait::{Awaited, Seen, until},
 };
@@ -80,13 +80,13 @@ pub(super) fn seen(world: &World, context: &Context<'_>, item: &Item, good: bool
 }
 
 /// Whether the kubelet runs `pod`. One that it has given up on for a while, because of what has
-/// ended, is tried at once again by a kubelet that starts anew.
+/// ended, is tried at once again.
 fn runs(context: &Context<'_>, pod: &StaticPod, good: bool) -> Result<bool> {
     if !systemd::show(KUBELET)?.active || !pod.is_wanted(context.host) {
         return Ok(false);
     }
-    if !good && !pod.runs(context.host)? {
-        systemd::restart(KUBELET)?;
+    if !good {
+        static_pod::try_at_once(context.host, std::slice::from_ref(pod))?;
     }
     Ok(true)
 }
@@ -102,6 +102,8 @@ fn restarted(context: &Context<'_>, pod: &StaticPod, good: bool) -> Result<()> {
     if !good {
         systemd::restart(KUBELET)?; // it forgets how often the pod has failed
     }
+    // A killed run has ended it, perhaps, and the kubelet takes that for a failure.
+    static_pod::try_at_once(context.host, std::slice::from_ref(pod))?;
     pod.restart(context)
 }
 
