@@ -1,5 +1,7 @@
 //! etcd's certificate authority: made once, on one node, and never silently replaced.
 
+use std::rc::Rc;
+
 use khost::{Change, Context, Error, Host, Owner, Result, Status, Step, Thing, fs};
 use kspec::{
     Cluster, Node, Role,
@@ -13,6 +15,7 @@ use time::OffsetDateTime;
 use crate::{
     inspect::Seen,
     issue::{self, Term},
+    keys::Keys,
     pair::Pair,
     rotate,
 };
@@ -68,6 +71,8 @@ pub(crate) struct Authority {
     /// The node that makes it, when that is another one.
     maker: Option<String>,
     rules: Rules,
+    /// For itself and what it issues.
+    pub(crate) keys: Rc<Keys>,
 }
 
 /// What tells an authority from others.
@@ -94,7 +99,13 @@ impl Authority {
     pub(crate) fn new(cluster: &Cluster, node: &Node, rules: Rules) -> Self {
         let first = cluster.with_role(Role::Etcd).next();
         let maker = first.filter(|first| first.name != node.name).map(|first| first.name.clone());
-        Self { pair: Pair::new("ca", Owner::root()), node: node.name.clone(), maker, rules }
+        Self {
+            pair: Pair::new("ca", Owner::root()),
+            node: node.name.clone(),
+            maker,
+            rules,
+            keys: Rc::new(Keys::new(rules.algorithm)),
+        }
     }
 
     /// What certificates are checked against; none as long as there is no authority.
@@ -230,6 +241,11 @@ impl Authority {
             .hint("run `kpki apply`, then this again"))
     }
 
+    /// Whether `apply` makes a new one, key and all.
+    pub(crate) fn is_to_be_made(&self, host: &Host) -> Result<bool> {
+        Ok(self.verdict(host)? == Verdict::Make)
+    }
+
     /// Whether its certificate is as it will stay.
     pub(crate) fn is_settled(&self, host: &Host) -> Result<bool> {
         Ok(self.verdict(host)? == Verdict::Good)
@@ -269,7 +285,7 @@ impl Step for Authority {
         match self.verdict(host)? {
             Verdict::Good => self.pair.mend(context),
             Verdict::Make => {
-                let key = issue::key(self.rules.algorithm)?;
+                let key = self.keys.take()?;
                 let cert = issue::authority(&key, None, self.rules.term()?)?;
                 self.pair.write(context, Some(&key), &cert)
             }

@@ -55,6 +55,7 @@ fn document(tool: &Tool, name: &str) -> Result<PkiExport> {
     authority.refuse_unsettled(&tool.host)?;
     let names = names::of(&cluster)?;
     let (ca, _) = authority.signer(&tool.host)?;
+    authority.keys.expect(uses.len());
     let mut pairs = BTreeMap::new();
     for purpose in uses {
         let leaf = Leaf::new(purpose, target, &names, &authority, rules);

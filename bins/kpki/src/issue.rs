@@ -1,4 +1,4 @@
-//! Making keys and signing certificates. Nothing here touches a disk.
+//! Signing certificates. Nothing here touches a disk.
 
 use khost::{Error, Result};
 use kspec::cluster::KeyAlgorithm;
@@ -36,15 +36,6 @@ impl Term {
         })?;
         Ok(Self { from: now - Duration::minutes(5), until })
     }
-}
-
-/// A new key.
-pub(crate) fn key(algorithm: KeyAlgorithm) -> Result<KeyPair> {
-    KeyPair::generate_for(match algorithm {
-        KeyAlgorithm::Rsa2048 => &PKCS_RSA_SHA256, // 2048 bits unless told otherwise
-        KeyAlgorithm::EcdsaP256 => &PKCS_ECDSA_P256_SHA256,
-    })
-    .map_err(failed)
 }
 
 /// The algorithm of `key`; none for a kind these tools do not make.
@@ -154,6 +145,34 @@ fn params(subject: &str, term: Term) -> CertificateParams {
     params
 }
 
-fn failed(error: rcgen::Error) -> Error {
+/// What rcgen cannot do.
+pub(crate) fn failed(error: rcgen::Error) -> Error {
     Error::host("certificate-failed", "cannot make a certificate").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use kspec::cluster::KeyAlgorithm;
+    use time::OffsetDateTime;
+
+    use super::{Term, leaf};
+    use crate::{
+        keys::key,
+        names::{Name, Names},
+    };
+
+    #[test]
+    fn what_cannot_be_signed_is_refused() {
+        let new = || key(KeyAlgorithm::EcdsaP256).unwrap();
+        let term = Term::new(OffsetDateTime::now_utc(), 1).unwrap();
+        let own = new();
+        let authority = super::authority(&own, None, term).unwrap();
+        leaf(("x", &new()), &Names::new(), (&authority, new()), term).unwrap();
+        let umlaut = Names::from([Name::Dns("k\u{fc}he".into())]);
+        for (names, authority) in [(umlaut, authority.as_str()), (Names::new(), "no PEM")] {
+            let error = leaf(("x", &new()), &names, (authority, new()), term).unwrap_err();
+            assert_eq!(error.code(), "certificate-failed", "{}", error.chain());
+            assert!(error.chain().starts_with("cannot make a certificate"), "{}", error.chain());
+        }
+    }
 }

@@ -162,7 +162,7 @@ impl Leaf {
         let (authority, authority_key) = self.authority.signer(host)?;
         let mut term = self.rules.term()?;
         term = Term { until: term.until.min(authority.term.until), ..term };
-        let key = issue::key(self.rules.algorithm)?;
+        let key = self.authority.keys.take()?;
         let pem =
             issue::leaf((&self.subject, &key), &self.names, (&authority.pem, authority_key), term)?;
         Ok((key, pem))

@@ -10,6 +10,7 @@ mod import;
 mod inspect;
 mod inventory;
 mod issue;
+mod keys;
 mod kubeconfig;
 mod leaf;
 mod names;
@@ -105,6 +106,11 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let facts: Facts = tool.state()?;
     authority.refuse_unusable(&tool.host)?;
     leaves.iter().try_for_each(|leaf| leaf.refuse_unissuable(&tool.host))?;
+    let mut keys = usize::from(authority.is_to_be_made(&tool.host)?);
+    for leaf in &leaves {
+        keys += usize::from(leaf.must_issue(&tool.host)?.is_some());
+    }
+    authority.keys.expect(keys);
 
     steps.add(Group::new("etcd"));
     steps.add(User::new("etcd", "etcd", "Etcd user"));

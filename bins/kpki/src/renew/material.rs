@@ -18,6 +18,7 @@ use crate::{
     inspect::Seen,
     inventory::{Issuer, Item, KUBELET_PKI},
     issue::{self, Profile, Term},
+    keys,
     kubeconfig::{self, Client},
 };
 
@@ -98,7 +99,7 @@ fn issued(
     let (authority, authority_key) = signer(world, host, issuer)?;
     let term = Term::new(world.rules.now, CLUSTER_DAYS)?;
     let term = Term { until: term.until.min(authority.term.until), ..term };
-    let key = issue::key(algorithm)?;
+    let key = keys::key(algorithm)?;
     let cert = issue::for_cluster(profile, &key, (&authority.pem, authority_key), term)?;
     Ok((cert, key.serialize_pem()))
 }

@@ -8,7 +8,7 @@ use khost::{
 use kspec::paths::ETCD_CERT_DIR;
 use rcgen::{KeyPair, PublicKeyData as _};
 
-use crate::{authority::Rules, inspect::Seen, issue};
+use crate::{authority::Rules, inspect::Seen, issue, keys};
 
 /// Certificate of the authority that is to follow.
 pub(super) const NEXT: &str = "ca-next.pem";
@@ -60,7 +60,7 @@ impl Step for Next {
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
-        let key = issue::key(self.rules.algorithm)?;
+        let key = keys::key(self.rules.algorithm)?;
         let cert = issue::authority(&key, None, self.rules.term()?)?;
         file(NEXT, 0o644, cert).apply(context)?;
         file(NEXT_KEY, 0o600, key.serialize_pem()).apply(context)?; // last: it marks the stage
