@@ -84,6 +84,7 @@ fn certificates_end_and_the_cluster_does_not() {
     renewed_in_time(&node);
     put_back(&node);
     killed(&node);
+    torn(&node);
     renewed_after_their_end(&node);
     another_authority(&node);
     node.must("make -C /root/k8steps status");
@@ -161,7 +162,12 @@ fn put_back(node: &Node) {
     );
     let said = node.ends("kpki renew etcd-admin --timeout 3", 1, "error[renewal-undone]");
     assert!(said.contains("the old one is back"), "{said}");
-    node.must("sha256sum -c /root/sums; cp -p /root/keep/* /etc/ssl/etcd/ssl/; rm -r /root/keep");
+    node.must("sha256sum -c /root/sums");
+    // The old one is of no use either: the new one stays, and what is wrong is told.
+    node.must(". /root/lives; again $etcd/admin-node1.pem $etcd/admin-node1-key.pem $etcd/ca.pem $etcd/ca-key.pem '1 hour ago'");
+    let said = node.ends("kpki renew etcd-admin --timeout 3", 1, "error[renewal-not-working]");
+    assert!(said.contains("mend that, then `kpki renew` again"), "{said}");
+    node.must("cp -p /root/keep/* /etc/ssl/etcd/ssl/; rm -r /root/keep");
     node.must("kpki renew etcd-admin");
     works(node);
 }
@@ -180,6 +186,36 @@ fn killed(node: &Node) {
     node.must("kcp check");
 }
 
+/// Half a file and a key of another certificate are named, and issued anew by the next `kcp apply`,
+/// also where the API server has tried and failed with them; what nothing can replace is not.
+fn torn(node: &Node) {
+    node.must("cd /etc/kubernetes/ssl; cp -p ca.key /root/; : >ca.key");
+    let said = node.ends("kcp check", 1, "error[cluster-key-lost]");
+    assert!(
+        said.contains("ca.key` cannot be used (it is not whole), and a cluster uses it"),
+        "{said}"
+    );
+    node.must(
+        "cd /etc/kubernetes/ssl; mv /root/ca.key .; : >apiserver.crt
+         cat front-proxy-client.key >apiserver-kubelet-client.key
+         half=$(head -c 300 ../scheduler.conf); echo \"$half\" >../scheduler.conf",
+    );
+    let said = node.ends("kpki status", 3, "damaged");
+    for name in ["apiserver", "apiserver-kubelet-client", "scheduler.conf"] {
+        let row = format!("{name:<26}damaged");
+        assert!(said.contains(&row), "{row}: {said}");
+    }
+    let what = "let kubeadm issue /etc/kubernetes/ssl/apiserver.crt (it is not whole), \
+                /etc/kubernetes/ssl/apiserver-kubelet-client.crt (it and its key do not fit), \
+                /etc/kubernetes/scheduler.conf (it is not whole)";
+    node.ends("kcp check", 3, what);
+    node.must("pkill -KILL -x kube-apiserver");
+    node.ends("kcp check", 1, what);
+    node.must("kcp apply");
+    node.must("kpki status");
+    works(node);
+}
+
 /// All have ended, the kubelet's too, and everything has been started with them.
 fn renewed_after_their_end(node: &Node) {
     node.must(". /root/lives; all '1 hour ago'; kubelet '1 hour ago'");
@@ -196,8 +232,16 @@ fn renewed_after_their_end(node: &Node) {
 
 /// etcd's authority, key and all.
 fn another_authority(node: &Node) {
-    node.must("cp /etc/ssl/etcd/ssl/ca.pem /root/old.pem");
-    node.must("kpki rotate-ca");
+    node.must("cp /etc/ssl/etcd/ssl/ca.pem /root/old.pem; echo '# mine' >>/etc/etcd.env");
+    let said = node.ends("kpki rotate-ca", 2, "error[rotation-not-settled]");
+    assert!(said.contains("run `kpki apply`, `ketcd apply` and `kcp apply`"), "{said}");
+    node.must("ketcd apply");
+    node.must(&format!("{PROBE} kpki rotate-ca\n{ANSWERED} >/root/percent"));
+    let percent = node.must("cat /root/percent");
+    eprintln!(
+        "while etcd's authority was replaced, {} of 100 probes were answered",
+        percent.trim()
+    );
     let health = "cd /etc/ssl/etcd/ssl; curl -s --cert admin-node1.pem --key admin-node1-key.pem https://127.0.0.1:2379/health";
     node.must(&format!("{health} --cacert ca.pem | grep true"));
     node.ends(&format!("{health} --cacert /root/old.pem"), 60, "");

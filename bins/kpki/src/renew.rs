@@ -8,7 +8,7 @@ mod works;
 
 use std::rc::Rc;
 
-use khost::{Error, Result, StepList, Tool, engine, error::Exit, fs};
+use khost::{Error, Host, Result, StepList, Tool, engine, error::Exit, fs};
 use kspec::{
     Cluster, Node,
     state::{PkiState, State as _},
@@ -93,6 +93,7 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     }
     if let Some((authority, leaves)) = &etcds
         && fs::exists(&tool.host.path(PkiState::PATH))
+        && can_be_recorded(&tool.host, &elsewhere)?
     {
         steps.add(Record::new(authority, leaves));
     }
@@ -107,6 +108,17 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     };
     refuse_elsewhere(tool, &world, &elsewhere)?;
     Ok(exit)
+}
+
+/// Whether the record of etcd's certificates can be told: one that only another node can issue, and
+/// that nobody can read, is refused later.
+fn can_be_recorded(host: &Host, elsewhere: &[Item]) -> Result<bool> {
+    for item in elsewhere.iter().filter(|item| item.issuer == Issuer::Etcd) {
+        if !matches!(item.read(host)?.cert, Some(Ok(_))) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Issue what etcd's authority did not, for a rotation: each seen at work before the next.

@@ -90,8 +90,26 @@ fn a_second_member_is_given_its_certificates_and_never_the_authoritys_key() {
     assert!(!planned.contains("issue ") && planned.contains("create "), "{planned}");
     second.run(&["apply", "--node", "node2"], 0);
     second.run(&["check", "--node", "node2"], 0);
+    damaged_where_nothing_can_be_issued(&second);
     second.run(&["reset", "--yes", "--node", "node2"], 0);
     assert_eq!(second.listing(), before.1, "reset takes what was brought away as well");
+}
+
+/// What only another node can issue is named, by `renew` and by `apply`, and left as it is.
+fn damaged_where_nothing_can_be_issued(second: &Tree) {
+    let (path, hint) =
+        (format!("{DIR}/admin-node2.pem"), "run `kpki export node2` on node `node1`");
+    let whole = second.read(&path);
+    second.write(&path, &whole[..whole.len() / 2]);
+    let refuses = |args: &[&str], error: &str| {
+        let args: Vec<_> = args.iter().copied().chain(["--node", "node2"]).collect();
+        second.refuses(&args, 1, error, hint);
+    };
+    refuses(&["renew"], "renewal-elsewhere");
+    refuses(&["apply"], "ca-key-missing");
+    let (shown, _) = second.run(&["status", "--node", "node2"], 3);
+    assert!(shown.contains("etcd-admin") && shown.contains("damaged"), "{shown}");
+    second.write(&path, &whole);
 }
 
 #[test]

@@ -204,6 +204,15 @@ fn what_cannot_be_renewed_is_left_as_it_is() {
     tree.write(&format!("{SSL}/ca.key"), &tree.read(&format!("{SSL}/front-proxy-ca.key")));
     tree.refuses(&["renew", "apiserver"], 1, "authority-key-missing", "bring its key here");
     tree.write(&format!("{SSL}/ca.key"), &key);
+
+    let ca = tree.read(&format!("{SSL}/ca.crt"));
+    let hint = "restore it from a backup or another control plane";
+    tree.write(&format!("{SSL}/ca.crt"), &ca[..ca.len() / 2]);
+    tree.refuses(&["renew", "apiserver"], 1, "authority-damaged", hint);
+    fs::remove_file(tree.path(&format!("{SSL}/ca.crt"))).unwrap();
+    tree.refuses(&["renew", "apiserver"], 1, "authority-missing", hint);
+    tree.write(&format!("{SSL}/ca.crt"), &ca);
+    assert_eq!(tree.read(&path), whole, "none of it has changed anything");
     Authority::ending(&tree, "front-proxy-ca", "front-proxy-ca", -1);
     let hint = "the cluster needs a new authority";
     tree.refuses(&["renew", "front-proxy-client"], 1, "authority-ended", hint);

@@ -7,11 +7,12 @@ use std::{
 };
 
 /// Whose codes are looked for.
-const SHOWN: [&str; 7] = [
+const SHOWN: [&str; 8] = [
     "bins/kapps",
     "bins/kcni",
     "bins/kfetch",
     "bins/knode",
+    "bins/kpki",
     "bins/kprep",
     "crates/khost",
     "crates/kspec",
@@ -21,12 +22,14 @@ const SHOWN: [&str; 7] = [
 const MAKES: [&str; 3] = ["Error::input(", "Error::host(", "found.add("];
 
 /// Codes that no test can bring about, and why the error is there all the same.
-const UNSHOWN: [(&str, &str); 10] = [
+const UNSHOWN: [(&str, &str); 12] = [
     ("cluster-dns-missing", "a description without such an address is refused before"),
+    ("export-failed", "JSON is made of our own types, which can be written"),
     ("hostname-failed", "the kernel always knows a host name; the call may fail by its type"),
     ("init-failed", "TOML is made of our own types, which can be written"),
     ("man-failed", "a page is made in memory, which takes all of it"),
     ("processes-left", "it takes a process that no signal ends"),
+    ("renewal-failed", "JSON, as before; and whoever signs is known of all that is renewed"),
     ("render-failed", "YAML and TOML are made of our own types, which can be written"),
     ("state-failed", "JSON is made of our own types, which can be written"),
     ("store-failed", "JSON is made of our own types, which can be written"),
