@@ -92,7 +92,8 @@ fn certificates_end_and_the_cluster_does_not() {
     torn(&node);
     renewed_after_their_end(&node);
     another_authority(&node);
-    node.must("make -C /root/k8steps status");
+    // Not kapps: a pod that ended while nobody answered is started again when its kubelet thinks fit.
+    node.must("for phase in kprep kfetch kpki ketcd knode kcp kcni; do $phase check || exit; done");
 
     node.must("make -C /root/k8steps down");
     node.must("! ls /etc/systemd/system/k8s-certs-renew.* /var/lib/k8steps 2>/dev/null");
@@ -242,6 +243,7 @@ fn renewed_after_their_end(node: &Node) {
 }
 
 /// etcd's authority, key and all.
+#[expect(clippy::print_stderr, reason = "a figure for whoever looks")]
 fn another_authority(node: &Node) {
     node.must("cp /etc/ssl/etcd/ssl/ca.pem /root/old.pem; echo '# mine' >>/etc/etcd.env");
     let said = node.ends("kpki rotate-ca", 2, "error[rotation-not-settled]");
