@@ -1,6 +1,6 @@
 //! This node's kubelet has its certificate, and no other node waits for one.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use khost::{
     Change, Context, Result, Status, Step, Thing, fs,
@@ -32,10 +32,11 @@ impl Step for Signed {
 
     fn check(&self, context: &Context<'_>) -> Result<Status> {
         let requests = pending()?;
-        let nodes: Vec<_> =
+        // A kubelet asks again until it is answered: the set says each node once.
+        let nodes: BTreeSet<_> =
             requests.iter().filter_map(|request| request.allowed(&self.cluster).ok()).collect();
         Ok(if !nodes.is_empty() {
-            let nodes = nodes.join(", ");
+            let nodes = Vec::from_iter(nodes).join(", ");
             Status::Differs(Change::new(format!("approve the certificate of kubelet on {nodes}")))
         } else if fs::exists(&context.host.path(CURRENT)) {
             Status::Done
