@@ -16,9 +16,10 @@ ketcd: kprep kfetch kpki
 knode: kprep kfetch
 kcp: kpki ketcd knode
 kcni: kcp
-kapps: kcp kcni
+# Its objects are applied beside the network, its pods start with it: kapps waits for kcni itself.
+kapps: kcp
 # Only a DNS that answers can go first in the machine's own lookups.
-dns: kapps
+dns: kcni kapps
 
 $(PHASES): run = $@ apply
 dns: run = kprep dns

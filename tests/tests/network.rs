@@ -17,7 +17,9 @@ fn the_network_and_the_add_ons_are_what_the_description_says() {
     rights(&node);
     printed_manifests(&node);
     own_manifests(&node);
+    no_network(&node);
     switched_off(&node);
+    another_image(&node);
     an_image_that_is_not_there(&node);
     another_network(&node);
     an_interface_that_is_not_there(&node);
@@ -202,16 +204,46 @@ fn own_manifests(node: &Node) {
     node.ends("kapps apply", 0, "nothing to do");
 }
 
+/// kapps waits for a kcni that is at work, and for no other.
+fn no_network(node: &Node) {
+    node.must("mv /var/lib/k8steps/cni.json /root/");
+    let said = node.ends("kapps apply", 2, "error[input-missing]: `/var/lib/k8steps/cni.json`");
+    assert!(said.contains("run `kcni apply`"), "{said}");
+    node.must("kapps apply & kcni apply; wait $! && kapps check");
+    node.must("diff /root/cni.json /var/lib/k8steps/cni.json");
+}
+
+/// Every add-on goes where it is switched off, and nothing of it stays.
 fn switched_off(node: &Node) {
-    node.describe("[addons]\nnode-feature-discovery.enabled = false\nhelm.enabled = false");
+    let off = |name: &str| format!("{name}.enabled = false\n");
+    let names = ["coredns", "dns-autoscaler", "metrics-server", "node-feature-discovery", "helm"];
+    node.describe(&format!("[addons]\n{}", names.map(off).concat()));
     node.ends("kapps plan", 3, "Namespace node-feature-discovery");
     node.must("kapps apply");
     node.ends(&kubectl("get namespace node-feature-discovery"), 1, "NotFound");
     node.ends(&kubectl("get crd"), 0, "No resources found");
+    node.ends(&kubectl("get apiservice v1beta1.metrics.k8s.io"), 1, "NotFound");
+    node.ends(&kubectl("-n kube-system get deployments"), 0, "No resources found");
+    node.ends(&kubectl("-n kube-system get service"), 0, "No resources found");
     node.must(
         "! ls /usr/local/bin/helm /etc/bash_completion.d/helm.sh \
                /etc/kubernetes/node-feature-discovery 2>/dev/null",
     );
+    node.ends("kapps apply", 0, "nothing to do");
+    node.must("kapps check");
+}
+
+/// What was off comes back, and runs the image that the description names.
+fn another_image(node: &Node) {
+    let image = "docker.io/coredns/coredns:v1.12.0";
+    node.must(&format!(
+        "sed -i '/^dns-autoscaler.enabled/d; s|^coredns.enabled.*|coredns.image = \"{image}\"|' \
+           /etc/k8steps/cluster.toml && kapps apply"
+    ));
+    let running = "-n kube-system get pods -l k8s-app=kube-dns \
+                   -o 'jsonpath={.items[*].spec.containers[0].image}'";
+    assert_eq!(node.must(&kubectl(running)), image);
+    assert_eq!(node.must("jq -j .apps.coredns.version /var/lib/k8steps/apps.json"), image);
     node.ends("kapps apply", 0, "nothing to do");
     node.must("kapps check");
 }
@@ -230,11 +262,12 @@ fn another_network(node: &Node) {
     let lookup = &until(&kubectl(
         "get --raw '/api/v1/namespaces/kube-system/services/coredns:metrics/proxy/metrics'",
     ));
-    node.describe("[network.flannel]\nvni = 7\nport = 4789\nmtu = 1400");
+    node.describe("[network.flannel]\nvni = 7\nport = 4789\nmtu = 1400\ndirect-routing = true");
     node.ends("kcni plan", 3, "kube-flannel-cfg");
     node.must("kcni apply");
     node.must("ip -details link show dev flannel.7 | grep 'vxlan id 7 .*dstport 4789'");
     node.must("! ip link show dev flannel.1");
+    node.ends(&kubectl("-n kube-system logs -l app=flannel --tail=-1"), 0, "DirectRouting=true");
     node.must(
         "grep -x FLANNEL_MTU=1350 /run/flannel/subnet.env && jq -e '.mtu == 1350' \
                /var/lib/k8steps/cni.json && grep -x 1350 /sys/class/net/cni0/mtu",
@@ -243,7 +276,7 @@ fn another_network(node: &Node) {
     node.ends("kcni apply", 0, "nothing to do");
 
     node.must(
-        "sed -i '/^vni = 7/,/^mtu/d; /^.network.flannel/a backend = \"host-gw\"\\nnftables = true' \
+        "sed -i '/^vni = 7/,/^direct-routing/d; /^.network.flannel/a backend = \"host-gw\"\\nnftables = true' \
                /etc/k8steps/cluster.toml && kcni apply",
     );
     node.must("! ip link show dev flannel.7");
@@ -262,6 +295,10 @@ fn an_interface_that_is_not_there(node: &Node) {
     assert!(said.contains("`ip -brief address` shows what there is"), "{said}");
     node.must(&format!("sed -i 's/^interface-regex = .*/interface-regex = \"^eth\"/' {config}"));
     node.must("kcni apply && kcni check");
+    node.must(&format!("sed -i 's/^interface-regex = .*/interface = \"eth0\"/' {config}"));
+    node.must("kcni apply && kcni check");
+    let log = kubectl("-n kube-system logs -l app=flannel --tail=-1");
+    node.ends(&log, 0, "Using interface with name eth0");
 }
 
 /// In one go, though the control plane went first; a route as flannel makes it on host-gw goes too.

@@ -13,6 +13,7 @@ mod dns_autoscaler;
 mod helm;
 mod image;
 mod metrics_server;
+mod network;
 mod node_feature_discovery;
 mod own;
 mod serving;
@@ -111,7 +112,9 @@ fn steps(tool: &Tool) -> Result<StepList> {
     }
     let artifacts: Artifacts = tool.state()?;
     let control_plane: ControlPlaneState = tool.state()?;
-    let _network: Cni = tool.state()?; // without it no pod of an add-on starts
+    if !tool.host.is_live() {
+        let _network: Cni = tool.state()?; // a tree is not waited in
+    }
     let addons = enabled(&cluster, &artifacts, &control_plane)?;
     let mut apps: BTreeMap<String, App> =
         addons.iter().map(|addon| (addon.name.to_owned(), addon.app())).collect();
@@ -133,9 +136,9 @@ fn steps(tool: &Tool) -> Result<StepList> {
     } else {
         steps.extend([helm::COMPLETION, helm::PROGRAM].map(|path| Withdrawn::new(NAME, path)));
     }
-    serving::add_to(&mut steps, &cluster);
     steps.extend(Manifest::looked_at_together(addons.iter().map(Addon::manifest).collect()));
     if !own.is_empty() {
+        steps.add(khost::admission::pods_admitted()); // pods may be among them
         steps.add(OwnManifests::new(own)); // after the add-ons, whose definitions they may use
     }
     let wanted = addons.iter().flat_map(|addon| addon.objects.clone()).chain(objects);
@@ -143,6 +146,9 @@ fn steps(tool: &Tool) -> Result<StepList> {
     if !cluster.addons.node_feature_discovery.enabled {
         steps.add(Withdrawn::new(NAME, node_feature_discovery::FEATURES_DIR));
     }
+    // The controller manager signs once it works, and is then at the add-ons' pods already.
+    serving::add_to(&mut steps, &cluster);
+    steps.add(network::there());
     steps.extend(available::waits(&addons)); // all were applied first: they start together
     if cluster.addons.coredns.enabled {
         steps.add(lookup::answered(control_plane.cluster_dns, &cluster.kubernetes.dns_domain));

@@ -84,6 +84,9 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.add(links::OldRules::gone(flannel));
     steps.add(links::BridgeMtu::of_the_share(&cluster.network.pod_cidr));
     steps.add(ready::node(&node.name));
+    if node.is(Role::ControlPlane) {
+        steps.add(khost::admission::pods_admitted());
+    }
     steps.add(subnet::state(&cluster.network.pod_cidr, flannel::version(&artifacts)?));
     Ok(steps)
 }

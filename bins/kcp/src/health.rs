@@ -1,4 +1,4 @@
-//! Waiting until the cluster takes pods.
+//! Waiting until the cluster knows this node.
 
 use std::time::Duration;
 
@@ -8,59 +8,26 @@ use khost::{
     steps::wait::Wait,
     wait::{Awaited, Seen},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// The node is registered and the `default` `ServiceAccount` exists: before that no pod of a user
-/// is admitted. The controller manager makes it some seconds after `kubeadm init` is done.
-pub(crate) fn admits_pods(node: &str) -> Wait {
-    let wanted = json!({ "apiVersion": "v1", "kind": "List", "items": [
-        { "apiVersion": "v1", "kind": "Node", "metadata": { "name": node } },
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": { "name": "default", "namespace": "default" },
-        },
-    ] });
+/// The node is registered. Users' pods are admitted some seconds later, when the controller manager
+/// has made their account; what needs that waits for it itself (`khost::admission`), so that the
+/// pod network can be applied meanwhile.
+pub(crate) fn registered(node: &str) -> Wait {
+    let wanted = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node } });
     let awaited = Awaited {
-        id: "pods-admitted".into(),
-        what: format!("node {node} and the default ServiceAccount"),
+        id: "node-registered".into(),
+        what: format!("node {node} in the cluster"),
         limit: Duration::from_secs(120),
         look: "journalctl -u kubelet -n 50".into(),
     };
     Wait::new(awaited, move |_: &Context<'_>| {
         Ok(match Kubectl::admin().get(&wanted.to_string()) {
             Err(error) => Seen::not_yet(error.chain()),
-            Ok(found) => match lacking(&found) {
-                None => Seen::Ready,
-                Some(lacking) => Seen::not_yet(lacking),
-            },
+            Ok(found) if found.is_empty() => {
+                Seen::not_yet("the kubelet has not registered the node")
+            }
+            Ok(_) => Seen::Ready,
         })
     })
-}
-
-fn lacking(found: &[Value]) -> Option<&'static str> {
-    let has = |kind: &str| found.iter().any(|object| object["kind"] == kind);
-    if !has("Node") {
-        Some("the kubelet has not registered the node")
-    } else if !has("ServiceAccount") {
-        Some("the controller manager has not made the ServiceAccount")
-    } else {
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::lacking;
-
-    #[test]
-    fn what_is_lacking_is_told_with_who_should_have_made_it() {
-        let node = json!({ "kind": "Node" });
-        let account = json!({ "kind": "ServiceAccount" });
-        assert!(lacking(&[]).unwrap().contains("kubelet"));
-        assert!(lacking(std::slice::from_ref(&node)).unwrap().contains("controller manager"));
-        assert_eq!(lacking(&[node, account]), None);
-    }
 }

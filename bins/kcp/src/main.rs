@@ -51,7 +51,7 @@ const ABOUT: &str = "Make this node a control plane, with kubeadm
 Installs kubeadm and kubectl, writes kubeadm's configuration, runs
 `kubeadm init` against the etcd that ketcd runs, points this node's own
 kubeconfigs at its own API server, and waits until the API server, the
-controller manager and the scheduler work and pods can be admitted. The node
+controller manager and the scheduler work and the cluster knows the node. It
 is Ready only once kcni has given it a network.
 
 The first control plane of cluster.toml makes the cluster. Every other node
@@ -180,7 +180,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
         steps.add(kube_proxy::Follows::new(&inputs, &config));
     }
     steps.add(settings::applied(&inputs, &config));
-    steps.add(health::admits_pods(&inputs.node.name));
+    steps.add(health::registered(&inputs.node.name));
     steps.add(labels::wanted(&inputs.node));
     steps.add(labels::of_workers(&inputs.cluster));
     steps.add(leave::state(&inputs));

@@ -173,7 +173,7 @@ fn help_tells_what_it_is_for() {
     Installs kubeadm and kubectl, writes kubeadm's configuration, runs
     `kubeadm init` against the etcd that ketcd runs, points this node's own
     kubeconfigs at its own API server, and waits until the API server, the
-    controller manager and the scheduler work and pods can be admitted. The node
+    controller manager and the scheduler work and the cluster knows the node. It
     is Ready only once kcni has given it a network.
 
     The first control plane of cluster.toml makes the cluster. Every other node

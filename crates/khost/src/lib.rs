@@ -32,6 +32,7 @@
 //! | [`template`] | fill in a text |
 //! | [`wait`] | wait, with a limit and a reason |
 
+pub mod admission;
 pub mod app;
 pub mod artifacts;
 pub mod client_certificate;

@@ -56,6 +56,15 @@ impl Lock {
         Ok(Self { path, _file: file })
     }
 
+    /// The process of `phase` that holds the lock, as the file tells: looked at, never touched, so
+    /// that it is in nobody's way.
+    pub fn holder(host: &Host, phase: &str) -> Option<u32> {
+        let path = host.path(LOCK_DIR).join(format!("{phase}.lock"));
+        let pid: u32 = fs::read_text(&path).ok()??.trim().parse().ok()?;
+        let name = fs::read_text(format!("/proc/{pid}/comm").as_ref()).ok()??;
+        (name.trim() == phase).then_some(pid)
+    }
+
     /// Remove the lock file as well: nothing of the phase is left.
     pub(crate) fn remove(self) -> Result<()> {
         fs::remove(&self.path)?;
@@ -63,5 +72,24 @@ impl Lock {
             fs::remove_empty_dir(dir)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lock;
+    use crate::Host;
+
+    #[test]
+    fn who_holds_it_is_a_process_of_that_phase() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        let own = crate::fs::read_text("/proc/self/comm".as_ref()).unwrap().unwrap();
+        let own = own.trim();
+        assert_eq!(Lock::holder(&host, own), None, "nobody took it");
+        let _lock = Lock::take(&host, own).unwrap();
+        assert_eq!(Lock::holder(&host, own), Some(std::process::id()));
+        let _other = Lock::take(&host, "kcni").unwrap();
+        assert_eq!(Lock::holder(&host, "kcni"), None, "this process is no kcni");
     }
 }

@@ -219,8 +219,19 @@ impl Tool {
     }
 
     /// What another phase left.
+    ///
+    /// # Errors
+    /// `input-missing` and `input-invalid`.
     pub fn state<T: State>(&self) -> Result<T> {
-        let path = self.host.path(T::PATH);
+        Self::state_on(&self.host)
+    }
+
+    /// The same, for a step.
+    ///
+    /// # Errors
+    /// `input-missing` and `input-invalid`.
+    pub fn state_on<T: State>(host: &Host) -> Result<T> {
+        let path = host.path(T::PATH);
         events::read(T::PATH, T::MADE_BY);
         let text = fs::read_text(&path)?.ok_or_else(|| missing(&path, T::MADE_BY))?;
         let damaged = |cause: String| {

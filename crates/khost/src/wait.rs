@@ -68,6 +68,7 @@ pub fn until(
     let mut told = started;
     let mut pause = Duration::from_millis(20);
     loop {
+        let asked = Instant::now();
         let seen = match probe()? {
             Seen::Ready => return Ok(()),
             Seen::NotYet(seen) => seen,
@@ -86,7 +87,10 @@ pub fn until(
             let what = format!("{} ({passed} s so far): {seen}", awaited.what);
             context.report.step(Event::Waiting, &awaited.id, &Change::new(what));
         }
-        nap(pause.min(limit.saturating_sub(started.elapsed())));
+        // A question that costs much is asked less often: who waits is not to keep what it waits
+        // for from the processor.
+        let pause_now = pause.max((asked.elapsed() * 2).min(Duration::from_secs(1)));
+        nap(pause_now.min(limit.saturating_sub(started.elapsed())));
         pause = (pause * 3 / 2).min(Duration::from_millis(300));
     }
 }

@@ -1,0 +1,36 @@
+//! Whether the cluster takes pods.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    kubectl::Kubectl,
+    steps::wait::Wait,
+    wait::{Awaited, Seen},
+};
+
+/// The `default` `ServiceAccount` exists: before that no pod of a user is admitted. The controller
+/// manager makes it some seconds after `kubeadm init` is done. For control planes.
+pub fn pods_admitted() -> Wait {
+    let wanted = json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": { "name": "default", "namespace": "default" },
+    });
+    let awaited = Awaited {
+        id: "pods-admitted".into(),
+        what: "the default ServiceAccount".into(),
+        limit: Duration::from_secs(120),
+        look: "kubectl -n kube-system logs -l component=kube-controller-manager".into(),
+    };
+    Wait::new(awaited, move |_| {
+        Ok(match Kubectl::admin().get(&wanted.to_string()) {
+            Err(error) => Seen::not_yet(error.chain()),
+            Ok(found) if found.is_empty() => {
+                Seen::not_yet("the controller manager has not made it; `kcp check` asks it")
+            }
+            Ok(_) => Seen::Ready,
+        })
+    })
+}
