@@ -45,7 +45,7 @@ recipe() {
       for p in kube-apiserver kube-controller-manager kube-proxy kube-scheduler kubeadm kubectl kubelet; do
         programs+=("$p=k8s.io/kubernetes/cmd/$p")
       done ;;
-    etcd) programs=(etcd=go.etcd.io/etcd/server/v3 etcdctl=go.etcd.io/etcd/etcdctl/v3 etcdutl=go.etcd.io/etcd/etcdutl/v3) ;;
+    etcd | etcd-next) programs=(etcd=go.etcd.io/etcd/server/v3 etcdctl=go.etcd.io/etcd/etcdctl/v3 etcdutl=go.etcd.io/etcd/etcdutl/v3) ;;
     containerd)
       p=github.com/containerd/containerd/v2
       ldflags+=" -X $p/version.Version=v$V_CONTAINERD"
