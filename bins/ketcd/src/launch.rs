@@ -16,7 +16,7 @@ use crate::{
 
 /// A [`Unit`] whose start is watched: systemctl itself says nothing while it waits, and only that
 /// it failed when it did.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Launch {
     unit: Unit,
     probe: Probe,

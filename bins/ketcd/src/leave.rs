@@ -72,31 +72,49 @@ impl Leaving {
     fn leave(&self, found: &[LiveMember], own: &LiveMember) -> Result<()> {
         let others = found.iter().filter(|member| member.id != own.id && !member.learner);
         let endpoints = others.flat_map(|member| member.client_urls.clone()).collect();
-        self.ask(endpoints).remove(own).map_err(|error| {
-            let words = error.chain();
-            if words.contains("unhealthy cluster") || words.contains("not enough started members") {
-                Error::host(
-                    "etcd-quorum-needed",
-                    "the etcd cluster cannot go on without this member",
-                )
-                .because(format!("too few of the others run: {words}"))
-                .hint(
-                    "start the others, or take those that are gone for good out first: \
-                         `etcdctl.sh member list`, `etcdctl.sh member remove ID`",
-                )
-            } else {
-                error
-            }
-        })
+        self.ask(endpoints).remove(own).map_err(refused)
+    }
+}
+
+/// What it means that etcd does not let go of a member.
+fn refused(error: Error) -> Error {
+    let words = error.chain();
+    if words.contains("unhealthy cluster") || words.contains("not enough started members") {
+        let message = "the etcd cluster cannot go on without this member";
+        Error::host("etcd-quorum-needed", message)
+            .because(format!("too few of the others run: {words}"))
+            .hint(
+                "start the others, or take those that are gone for good out first: `etcdctl.sh \
+                 member list`, `etcdctl.sh member remove ID`",
+            )
+    } else {
+        error
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use khost::Error;
     use kspec::Cluster;
 
-    use super::Leaving;
+    use super::{Leaving, refused};
     use crate::living::tests::member;
+
+    /// As etcd's `strict-reconfig-check` says it (`api/v3rpc/rpctypes/error.go`).
+    #[test]
+    fn a_member_that_the_others_need_stays() {
+        let says = |words: &str| refused(Error::host("program-failed", words));
+        for words in [
+            "etcdserver: unhealthy cluster",
+            "re-configuration failed due to not enough started members",
+        ] {
+            let error = says(words);
+            assert_eq!(error.code(), "etcd-quorum-needed");
+            assert!(error.chain().ends_with(words), "{}", error.chain());
+            assert!(error.next().is_some_and(|hint| hint.starts_with("start the others")));
+        }
+        assert_eq!(says("permission denied").code(), "program-failed");
+    }
 
     #[test]
     fn the_last_one_that_votes_has_no_one_to_leave() {

@@ -20,6 +20,7 @@ mod promote;
 mod restore;
 mod safeguard;
 mod service;
+mod upgrade;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -115,11 +116,13 @@ fn steps(tool: &Tool) -> Result<StepList> {
         return Ok(steps);
     };
     restore::refuse_unfinished(&tool.host)?;
+    phase.refuse_leap(&tool.host)?;
+    phase.keep(&mut steps);
     phase.install(&mut steps);
     phase.join(&mut steps);
     phase.unit_file(&mut steps);
     phase.safeguard(&mut steps);
-    phase.start(&mut steps);
+    phase.start_or_go_back(&mut steps);
     phase.finish(&mut steps, tool)?;
     Ok(steps)
 }

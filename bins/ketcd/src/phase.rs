@@ -1,8 +1,10 @@
 //! The parts of a member, each as the steps that see to it: `apply` takes all of them, `restore`
 //! some, with its own in between.
 
+use std::rc::Rc;
+
 use khost::{
-    Change, Context, Owner, Result, Status, StepList, Tool, fs,
+    Change, Context, Host, Owner, Result, Status, StepList, Tool, fs,
     steps::{
         command::Guarded, deferred::Deferred, directory::Directory, file::File, program::Program,
         unit::Unit,
@@ -13,6 +15,7 @@ use kspec::{
     paths::{BIN_DIR, ETCD_DATA_DIR},
     state::EtcdState,
 };
+use semver::Version;
 
 use crate::{
     backup::Timer,
@@ -27,6 +30,7 @@ use crate::{
     promote,
     safeguard::Safeguard,
     service,
+    upgrade::{self, Keep, Trial, Upgrade},
 };
 
 /// This node as a member.
@@ -41,6 +45,10 @@ pub(crate) struct Phase {
     place: Place,
     probe: Probe,
     unit: Unit,
+    safeguard: Safeguard,
+    upgrade: Rc<Upgrade>,
+    /// The version that was healthy last, by `etcd.json`.
+    found: Option<Version>,
 }
 
 impl Phase {
@@ -57,7 +65,22 @@ impl Phase {
         // etcd reads its own certificate again by itself, and the CA only at its start.
         let reads = [env::PATH, &format!("{BIN_DIR}/etcd"), &inputs.ca];
         let unit = Unit::new(service::NAME).reads(reads);
-        let phase = Self { cluster, node, name, members, inputs, place, probe, unit };
+        let safeguard = Safeguard::new(&unit, &probe, &cluster.etcd.backup);
+        let found = found(tool);
+        let upgrade = Rc::new(Upgrade::new(&inputs.programs, found.clone(), &inputs.version));
+        let phase = Self {
+            cluster,
+            node,
+            name,
+            members,
+            inputs,
+            place,
+            probe,
+            unit,
+            safeguard,
+            upgrade,
+            found,
+        };
         env::render(&phase.settings(), &phase.place.described())?; // what is unfit is refused first
         Ok(Some(phase))
     }
@@ -81,6 +104,20 @@ impl Phase {
             access: self.node.access(),
             inputs: self.inputs.clone(),
         }
+    }
+
+    /// Refuse another version of etcd that could not go on with the data that is here.
+    pub(crate) fn refuse_leap(&self, host: &Host) -> Result<()> {
+        match &self.found {
+            Some(found) if Place::has_data(host) => upgrade::refuse(found, &self.inputs.version),
+            _ => Ok(()),
+        }
+    }
+
+    /// The etcd that runs, as long as another one has yet to show that it works.
+    pub(crate) fn keep(&self, steps: &mut StepList) {
+        let (probe, safeguard) = (self.probe.clone(), self.safeguard.clone());
+        steps.add(Keep { upgrade: Rc::clone(&self.upgrade), probe, safeguard });
     }
 
     /// Its programs, and where its data goes.
@@ -119,15 +156,30 @@ impl Phase {
 
     /// A snapshot before it is restarted.
     pub(crate) fn safeguard(&self, steps: &mut StepList) {
-        steps.add(Safeguard::new(&self.unit, &self.probe, &self.cluster.etcd.backup));
+        steps.add(self.safeguard.clone());
     }
 
     /// It runs with all of this, and is healthy.
     pub(crate) fn start(&self, steps: &mut StepList) {
-        steps.add(Launch::new(self.unit.clone(), self.probe.clone()));
+        let (launch, healthy) = self.starting();
+        steps.add(launch);
+        steps.add(healthy);
+        steps.add(upgrade::settled(&self.upgrade));
+    }
+
+    /// As [`Self::start`]; when another etcd does not get there, the one that was kept runs again.
+    pub(crate) fn start_or_go_back(&self, steps: &mut StepList) {
+        let (launch, healthy) = self.starting();
+        steps.add(Trial::new(launch.clone(), &self.upgrade, &launch, &healthy));
+        steps.add(Trial::new(healthy.clone(), &self.upgrade, &launch, &healthy));
+        steps.add(upgrade::settled(&self.upgrade));
+    }
+
+    fn starting(&self) -> (Launch, Healthy) {
         let own = vec![url([127, 0, 0, 1].into(), CLIENT_PORT)];
         let own = Living::new(&self.inputs.ca, &self.inputs.admin, own);
-        steps.add(Healthy::new(&self.probe, own, Members::peer_url(&self.node)));
+        let healthy = Healthy::new(&self.probe, own, Members::peer_url(&self.node));
+        (Launch::new(self.unit.clone(), self.probe.clone()), healthy)
     }
 
     /// It votes; snapshots are taken by the calendar; the other phases know where etcd is.
@@ -168,6 +220,12 @@ fn owned(owner: Owner) -> Guarded {
             None => Ok(()),
         },
     )
+}
+
+/// The version of etcd that an earlier run left healthy. What is not there, or is none of ours,
+/// is written anew at the end of this one.
+fn found(tool: &Tool) -> Option<Version> {
+    Version::parse(&tool.state::<EtcdState>().ok()?.version?).ok()
 }
 
 /// `etcd.env` with which the member starts.

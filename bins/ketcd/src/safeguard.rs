@@ -1,27 +1,40 @@
 //! A snapshot before etcd is restarted, as kubespray's handler takes one (`roles/etcd/handlers`),
 //! and only then.
 
-use std::cell::Cell;
+use std::{cell::Cell, rc::Rc};
 
 use khost::{Change, Context, Result, Status, Step, Thing, steps::unit::Unit, wait::Seen};
 use kspec::cluster::EtcdBackup;
 
-use crate::{backup, health::Probe};
+use crate::{backup, health::Probe, upgrade};
 
-/// A snapshot that must be there before the unit is restarted.
-#[derive(Debug)]
+/// A snapshot that must be there before the unit is restarted. Clones know of each other's.
+#[derive(Debug, Clone)]
 pub(crate) struct Safeguard {
     unit: Unit,
     probe: Probe,
     place: EtcdBackup,
-    saved: Cell<bool>,
+    saved: Rc<Cell<bool>>,
 }
 
 impl Safeguard {
     /// Before `unit` is restarted, a snapshot in `place`.
     pub(crate) fn new(unit: &Unit, probe: &Probe, place: &EtcdBackup) -> Self {
         let (unit, probe, place) = (unit.clone(), probe.clone(), place.clone());
-        Self { unit, probe, place, saved: Cell::new(false) }
+        Self { unit, probe, place, saved: Rc::default() }
+    }
+
+    /// Save it now.
+    pub(crate) fn save(&self, context: &Context<'_>) -> Result<()> {
+        let (saved, _) = backup::save(context.host, &self.place)?;
+        self.saved.set(true);
+        context.report.say(&format!("saved {}", saved.path.display()));
+        Ok(())
+    }
+
+    /// Where it goes.
+    pub(crate) fn dir(&self) -> std::path::Display<'_> {
+        self.place.dir.display()
     }
 }
 
@@ -33,13 +46,13 @@ impl Step for Safeguard {
     /// An etcd that is not healthy cannot be asked for a snapshot, and may need the restart to
     /// become so: that is said, and the restart goes on. It touches no data.
     fn check(&self, context: &Context<'_>) -> Result<Status> {
-        if self.saved.get() || self.unit.restart_due(context)?.is_none() {
+        let saved = self.saved.get() || context.changes(upgrade::ID);
+        if saved || self.unit.restart_due(context)?.is_none() {
             return Ok(Status::Done);
         }
         match self.probe.ask(context.host)? {
             Seen::Ready => {
-                let dir = self.place.dir.display();
-                let what = format!("save a snapshot of etcd in {dir} before its restart");
+                let what = format!("save a snapshot of etcd in {} before its restart", self.dir());
                 Ok(Status::Differs(Change::new(what)))
             }
             Seen::NotYet(why) => {
@@ -56,9 +69,6 @@ impl Step for Safeguard {
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
-        let (saved, _) = backup::save(context.host, &self.place)?;
-        self.saved.set(true);
-        context.report.say(&format!("saved {}", saved.path.display()));
-        Ok(())
+        self.save(context)
     }
 }

@@ -218,6 +218,42 @@ fn members_are_asked_of_a_machine_only() {
     assert!(said.contains("error[needs-machine]") && said.contains("hint: leave out"), "{said}");
 }
 
+#[test]
+fn an_etcd_that_could_not_go_on_with_the_data_is_refused() {
+    let tree = tree("");
+    tree.run(&["apply"], 0);
+    let wants = |version: &str| {
+        let programs = tree.store("etcd", version, &["etcd", "etcdctl", "etcdutl"]);
+        tree.leave(&ktest::artifacts([programs], []));
+    };
+    wants("3.4.40");
+    tree.run(&["plan"], 3); // nothing was written yet that it could not read
+    tree.write("/var/lib/etcd/member/wal/0.wal", "etcd has started");
+    let before = tree.listing();
+    tree.refuses(
+        &["apply"],
+        2,
+        "etcd-downgrade",
+        "name a release of etcd 3.5 in artifacts.lock; to go back, run `ketcd restore",
+    );
+    wants("3.7.1");
+    tree.refuses(
+        &["apply"],
+        2,
+        "etcd-upgrade-skips",
+        "name a release of etcd 3.6 in artifacts.lock",
+    );
+    let programs = |listing: &str| -> Vec<String> {
+        let own =
+            listing.lines().filter(|line| line.starts_with("usr/") || line.starts_with("etc/"));
+        own.map(str::to_owned).collect()
+    };
+    assert_eq!(programs(&tree.listing()), programs(&before), "something changed all the same");
+    wants("3.6.16");
+    tree.run(&["apply"], 0);
+    assert!(tree.read(ENV).contains("\nETCD_FEATURE_GATES=InitialCorruptCheck=true\n"));
+}
+
 /// The tree's `cluster.toml` with `[etcd.backup]` as in `backup`.
 fn with_backup(backup: &str) -> Tree {
     tree(&format!("[etcd.backup]\n{backup}"))

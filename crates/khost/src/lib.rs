@@ -18,6 +18,7 @@
 //! | [`fs`] | read, replace and remove files |
 //! | [`http`] | ask an HTTPS health endpoint |
 //! | [`journal`] | remember how things were, and put them back |
+//! | [`kept`] | put files back when what took their place does not work |
 //! | [`kubectl`] | talk to the API server |
 //! | [`handover`] | pass secrets on to another node |
 //! | [`lock`] | be the only one of a phase at work |
@@ -48,6 +49,7 @@ pub mod handover;
 mod host;
 pub mod http;
 pub mod journal;
+pub mod kept;
 pub mod kubectl;
 pub mod lock;
 pub mod lookup;

@@ -12,7 +12,7 @@ use super::{Illness, Kind, Probe};
 use crate::living::{LiveMember, Living};
 
 /// The member is healthy, and one of the cluster that is described.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Healthy {
     probe: Probe,
     /// Asks this member who is in its cluster.
