@@ -7,9 +7,10 @@ use std::{
 };
 
 /// Whose codes are looked for.
-const SHOWN: [&str; 8] = [
+const SHOWN: [&str; 9] = [
     "bins/kapps",
     "bins/kcni",
+    "bins/ketcd",
     "bins/kfetch",
     "bins/knode",
     "bins/kpki",
