@@ -41,8 +41,9 @@ pub(crate) fn run(tool: &Tool, file: &Path, force: bool) -> Result<Exit> {
     let phase = on_member(tool)?;
     let file = std::path::absolute(file).map_err(|error| Error::io("read", file, error))?;
     let marker = plan(tool, &phase, &file, force)?;
+    call_the_members(tool, &phase.cluster, &phase.node);
     engine::apply("ketcd", &steps(tool, &phase, &marker)?, &tool.context())?;
-    tell_the_others(tool, &phase.cluster, &phase.node);
+    tell_the_planes(tool, &phase.cluster, &phase.node);
     Ok(Exit::Done)
 }
 
@@ -179,23 +180,30 @@ fn restart(context: &Context<'_>, cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// What cannot be done from here.
-fn tell_the_others(tool: &Tool, cluster: &Cluster, node: &Node) {
-    let others = |role| -> Vec<&str> {
-        let with = cluster.with_role(role).filter(|other| other.name != node.name);
-        with.map(|other| other.name.as_str()).collect()
-    };
-    let (members, planes) = (others(Role::Etcd), others(Role::ControlPlane));
+/// They begin anew together: alone, this one waits for them in vain.
+fn call_the_members(tool: &Tool, cluster: &Cluster, node: &Node) {
+    let members = others(cluster, Role::Etcd, node);
     if !members.is_empty() {
-        let members = members.join(", ");
-        let say = "run the same with the same file on the other members";
-        tool.report.say(&format!("{say}, {members}: they begin anew together"));
-    }
-    if !planes.is_empty() {
         tool.report.say(&format!(
-            "on the other control planes, {}, start its pods anew as well: `crictl ps -q --name \
-             'kube-(apiserver|controller-manager|scheduler)' | xargs crictl stop`",
-            planes.join(", ")
+            "run the same with the same file on the other members, {members}, now: etcd starts \
+             when more than half of them do"
         ));
     }
+}
+
+/// What remembers the cluster as it was and cannot be started anew from here.
+fn tell_the_planes(tool: &Tool, cluster: &Cluster, node: &Node) {
+    let planes = others(cluster, Role::ControlPlane, node);
+    if !planes.is_empty() {
+        tool.report.say(&format!(
+            "on the other control planes, {planes}, start its pods anew as well: `crictl ps -q \
+             --name 'kube-(apiserver|controller-manager|scheduler)' | xargs crictl stop`"
+        ));
+    }
+}
+
+/// The names of the other nodes with `role`.
+fn others(cluster: &Cluster, role: Role, node: &Node) -> String {
+    let with = cluster.with_role(role).filter(|other| other.name != node.name);
+    with.map(|other| other.name.as_str()).collect::<Vec<_>>().join(", ")
 }
