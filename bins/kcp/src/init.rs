@@ -20,7 +20,9 @@ use kspec::{
 use crate::{
     encryption, inputs::Inputs, kube_proxy, kubeadm, kubeadm_config, marker::Marker, static_pods,
 };
-pub(crate) use before::refuse_another_cluster;
+pub(crate) use before::{
+    fit, fit_for_worker, refuse_a_member_of_another_cluster, refuse_another_cluster,
+};
 use failure::Failure;
 
 /// The step's id.
@@ -77,7 +79,7 @@ impl Step for Init {
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let host = context.host;
         for attempt in 1.. {
-            before::fit(context, &self.inputs)?;
+            fit(context, &self.inputs)?;
             let Err(failure) = self.attempt(context) else { break };
             if !failure.passing || attempt >= self.inputs.cluster.kubeadm.init_attempts {
                 return Err(failure.error);

@@ -33,6 +33,8 @@ pub(crate) struct Join {
     pub(crate) cluster: Cluster,
     pub(crate) facts: Facts,
     pub(crate) document: Option<JoinDocument>,
+    /// Of a control plane: a worker has fewer.
+    pub(crate) inputs: Option<Box<Inputs>>,
 }
 
 impl Join {
@@ -44,6 +46,7 @@ impl Join {
             cluster: inputs.cluster.clone(),
             facts: inputs.facts.clone(),
             document: inputs.document.clone(),
+            inputs: Some(Box::new(inputs.clone())),
         }
     }
 
@@ -53,6 +56,12 @@ impl Join {
 
     fn run(&self, context: &Context<'_>) -> Result<()> {
         let host = context.host;
+        match &self.inputs {
+            Some(inputs) => init::fit(context, inputs)?,
+            None => init::fit_for_worker()?,
+        }
+        // What kubeadm leaves from here on is known for ours.
+        Marker { joined: true, ..Marker::read(host)? }.write(host)?;
         let mut ignored = init::ignored(&self.cluster, &self.facts);
         ignored.extend(init::left_behind(host)?);
         // kprep makes the directory; kubespray passes this check over as well.

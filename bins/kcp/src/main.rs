@@ -128,6 +128,9 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let config = kubeadm_config::render(&inputs)?;
     fixed::refuse_changes(tool, &config)?;
     init::refuse_another_cluster(&tool.host)?;
+    if inputs.joins {
+        init::refuse_a_member_of_another_cluster(&tool.host)?;
+    }
     let keys = encryption::KeysFile::new(&inputs);
     keys.usable(&tool.host)?;
 

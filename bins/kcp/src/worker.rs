@@ -14,7 +14,7 @@ use kspec::{
 };
 
 use crate::{
-    endpoints,
+    endpoints, init,
     join::Join,
     join_config::{self, Joining},
     join_document, kubelet, leave,
@@ -34,6 +34,7 @@ pub(crate) fn steps(tool: &Tool, cluster: &Cluster) -> Result<StepList> {
         limit: cluster.kubeadm.init_timeout_seconds,
         patched: false,
     };
+    init::refuse_a_member_of_another_cluster(&tool.host)?;
     let wanted = Marker::of_worker(&join_config::public(&joining).to_string());
     let document = join_document::kept(tool)?;
     join_document::needed(tool, &node.name, document.as_ref())?;
@@ -42,7 +43,7 @@ pub(crate) fn steps(tool: &Tool, cluster: &Cluster) -> Result<StepList> {
     for name in ["kubeadm", "kubectl"] {
         steps.add(Program::new(name, khost::artifacts::program(&artifacts, name)?));
     }
-    steps.add(Join { joining, wanted, cluster: cluster.clone(), facts, document });
+    steps.add(Join { joining, wanted, cluster: cluster.clone(), facts, document, inputs: None });
     steps.add(kubelet::running());
     steps.add(registered(node));
     steps.add(leave::state_of_worker(cluster, &endpoints::for_everyone(cluster)));

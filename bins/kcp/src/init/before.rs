@@ -1,13 +1,14 @@
-//! What must be so before `kubeadm init` is run: kubeadm would find out minutes later, or not say
-//! what is wrong.
+//! What must be so before `kubeadm init` or `kubeadm join` is run: kubeadm would find out minutes
+//! later, or not say what is wrong.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use khost::{
-    Cmd, Context, Error, Host, Result,
+    Cmd, Context, Error, Host, Result, fs,
     steps::containers,
     wait::{Awaited, Seen, until},
 };
+use kspec::paths::KUBELET_CONF;
 
 use super::present;
 use crate::{etcd, inputs::Inputs, kubeadm, kubeadm_config, marker::Marker};
@@ -20,6 +21,9 @@ const PORTS: [(u16, &str); 4] = [
     (10257, "kube-controller"),
     (10259, "kube-scheduler"),
 ];
+
+/// The one of a worker.
+const PORTS_OF_WORKER: [(u16, &str); 1] = [(10250, "kubelet")];
 
 /// Refuse to take over a control plane that was made by somebody else.
 ///
@@ -38,25 +42,46 @@ pub(crate) fn refuse_another_cluster(host: &Host) -> Result<()> {
         ))
 }
 
-/// Everything that `kubeadm init` needs is there.
+/// Refuse to let a machine join that is part of a cluster which somebody else made it part of.
+///
+/// # Errors
+/// `cluster-there-already`.
+pub(crate) fn refuse_a_member_of_another_cluster(host: &Host) -> Result<()> {
+    if !fs::exists(&host.path(KUBELET_CONF)) || Marker::read(host)? != Marker::default() {
+        return Ok(()); // none, or ours, perhaps half made
+    }
+    Err(Error::host("cluster-there-already", "this machine is part of a cluster already")
+        .because(format!("`{KUBELET_CONF}` is there, and kcp did not make it"))
+        .hint("take it out with what made it, such as `kubeadm reset`, then `kcp apply`"))
+}
+
+/// Everything that kubeadm needs to make a control plane of this machine is there.
 ///
 /// # Errors
 /// `port-taken`, `image-missing`, `etcd-unreachable`, `etcd-certificate-refused`.
-pub(super) fn fit(context: &Context<'_>, inputs: &Inputs) -> Result<()> {
-    ports_free()?;
+pub(crate) fn fit(context: &Context<'_>, inputs: &Inputs) -> Result<()> {
+    ports_free(&PORTS)?;
     images_there(context.host)?;
     etcd_answers(context, inputs)
 }
 
+/// Everything that kubeadm needs to make a worker of it.
+///
+/// # Errors
+/// `port-taken`.
+pub(crate) fn fit_for_worker() -> Result<()> {
+    ports_free(&PORTS_OF_WORKER)
+}
+
 /// Each port is free, or has the program that belongs there: from an interrupted run.
-fn ports_free() -> Result<()> {
+fn ports_free(ports: &[(u16, &str)]) -> Result<()> {
     let listening = Cmd::new("ss").args(["-H", "-t", "-l", "-n", "-p"]).run()?.stdout;
-    for (port, program) in PORTS {
+    for &(port, program) in ports {
         let Some(holder) = holder(&listening, port) else { continue };
         if holder.name != program {
             let taken = format!("port {port} is taken by `{}` (pid {})", holder.name, holder.pid);
             return Err(Error::host("port-taken", taken)
-                .because(format!("{program} listens there on a control plane"))
+                .because(format!("{program} listens there on a node of a cluster"))
                 .hint(format!("stop it: `ps -fp {}`; then run `kcp apply` again", holder.pid)));
         }
     }
@@ -143,7 +168,10 @@ fn certificate_refused(why: &str) -> Error {
 mod tests {
     use khost::Host;
 
-    use super::{Holder, Marker, holder, missing, refuse_another_cluster};
+    use super::{
+        Holder, Marker, holder, missing, refuse_a_member_of_another_cluster,
+        refuse_another_cluster,
+    };
 
     #[test]
     fn who_has_a_port_is_told_from_what_ss_says() {
@@ -177,5 +205,21 @@ mod tests {
         let ours = Marker { names: "n".into(), ..Marker::default() };
         ours.write(&host).unwrap();
         refuse_another_cluster(&host).unwrap();
+    }
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "another kubeadm's hand, in a test")]
+    fn a_node_of_another_cluster_does_not_join_this_one() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        refuse_a_member_of_another_cluster(&host).unwrap();
+        for dir in ["etc/kubernetes", "var/lib/k8steps"] {
+            std::fs::create_dir_all(root.path().join(dir)).unwrap();
+        }
+        std::fs::write(root.path().join("etc/kubernetes/kubelet.conf"), "theirs").unwrap();
+        let error = refuse_a_member_of_another_cluster(&host).unwrap_err();
+        assert_eq!(error.code(), "cluster-there-already");
+        assert!(error.chain().contains("kubelet.conf` is there"), "{}", error.chain());
+        Marker { joined: true, ..Marker::default() }.write(&host).unwrap();
+        refuse_a_member_of_another_cluster(&host).unwrap();
     }
 }
