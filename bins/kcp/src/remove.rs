@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use khost::{Error, Farewell, Result, Tool, error::Exit, fs, kubectl::Kubectl};
+use khost::{
+    Cmd, Error, Farewell, Result, Tool,
+    error::Exit,
+    fs,
+    kubectl::Kubectl,
+    static_pod::{Component, StaticPod},
+};
 use kspec::paths::{ADMIN_CONF, KUBELET_CONF};
 
 /// Seconds that pods are given to move elsewhere.
@@ -57,11 +63,27 @@ pub(crate) fn farewell(tool: &Tool) -> Option<Farewell<'_>> {
     let name = tool.node(&cluster).ok()?.name.clone();
     if fs::exists(&host.path(ADMIN_CONF)) {
         let names = names().unwrap_or_default();
-        if names.len() < 2 || !names.contains(&name) {
+        let others = names.iter().any(|other| *other != name);
+        if !others {
             return None; // it ends with its only node, or does not answer and is not asked for long
         }
-        let what = format!("take node {name} out of the cluster: move its pods, delete it");
-        return Some(Farewell::new(what, move || drain_and_delete(tool, &name)));
+        let listed = names.contains(&name);
+        let what = if listed {
+            format!("take node {name} out of the cluster: move its pods, delete it")
+        } else {
+            "take this API server out of the cluster".into() // `kcp remove` deleted the node
+        };
+        return Some(Farewell::new(what, move || {
+            if listed {
+                drain_and_delete(tool, &name)?;
+            }
+            let api_server = StaticPod::new(Component::ApiServer, &cluster);
+            if let Err(error) = end_for_good(tool, &api_server) {
+                let why = error.chain();
+                tool.report.say(&format!("warning: the API server did not end by itself: {why}"));
+            }
+            Ok(())
+        }));
     }
     if !fs::exists(&host.path(KUBELET_CONF)) {
         return None;
@@ -74,6 +96,12 @@ pub(crate) fn farewell(tool: &Tool) -> Option<Farewell<'_>> {
         ));
         Ok(())
     }))
+}
+
+/// Nobody in the cluster asks this API server any more. The kubelet would start it again.
+fn end_for_good(tool: &Tool, api_server: &StaticPod) -> Result<()> {
+    Cmd::new("systemctl").args(["stop", "kubelet.service"]).run()?;
+    api_server.end(&tool.context())
 }
 
 /// Pods that do not move in time are no reason to stop: the node goes in any case.

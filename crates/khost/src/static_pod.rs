@@ -217,6 +217,28 @@ impl StaticPod {
         })
     }
 
+    /// End its container for good, where the kubelet is stopped and starts no other. An API server
+    /// first takes its address out of the `kubernetes` Service: one that is killed is asked for by
+    /// every client of the cluster for another 15 seconds (`DefaultEndpointReconcilerTTL`), and
+    /// clients that meet it twice or three times wait longer and longer before they try again.
+    ///
+    /// # Errors
+    /// `timeout`, `containerd-stopped`.
+    pub fn end(&self, context: &Context<'_>) -> Result<()> {
+        let host = context.host;
+        let running = self.component.running(host)?;
+        signal(host, &running, "SIGTERM")?;
+        let mut ending = Ending::of(&running);
+        let what = format!("the end of the {} on {}", self.component.name(), self.url);
+        until(context, &self.awaited("ended", what), || {
+            if self.component.running(host)?.is_empty() {
+                return Ok(Seen::Ready);
+            }
+            self.hurry(host, &mut ending)?;
+            Ok(Seen::not_yet("it has not ended"))
+        })
+    }
+
     /// Kill what was told to end and takes too long.
     fn hurry(&self, host: &Host, ending: &mut Ending) -> Result<()> {
         let passed = ending.since.elapsed();

@@ -169,8 +169,7 @@ mod tests {
     use khost::Host;
 
     use super::{
-        Holder, Marker, holder, missing, refuse_a_member_of_another_cluster,
-        refuse_another_cluster,
+        Holder, Marker, holder, missing, refuse_a_member_of_another_cluster, refuse_another_cluster,
     };
 
     #[test]
