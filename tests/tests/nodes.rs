@@ -65,6 +65,8 @@ fn nodes_come_and_go() {
     a_pod_on(&first, "node3");
     a_pod_on(&first, "node2");
 
+    first.ends("kcp remove node1 --yes", 2, "error[remove-itself]");
+    first.ends("kcp remove node9 --yes", 2, "error[node-not-there]");
     // The worker goes: etcd has two members, the cluster two nodes, and both go on.
     first.must("kcp remove node3 --yes");
     third.must("make -C /root/k8steps down");
@@ -75,6 +77,12 @@ fn nodes_come_and_go() {
     let said = second.must("make -C /root/k8steps down");
     assert!(said.contains("take node node2 out of the cluster"), "{said}");
     assert!(said.contains("out of the etcd cluster"), "{said}");
+    // Nobody is sent to its API server any more: it took its address out before it ended.
+    assert!(!said.contains("did not end by itself"), "{said}");
+    let addresses = "jsonpath='{.endpoints[*].addresses[*]}'";
+    first.must(&format!(
+        "{KUBECTL} get endpointslices kubernetes -o {addresses} | grep -x 10.99.0.11"
+    ));
     for node in [&second, &third] {
         assert_eq!(node.must(LEFT), "", "left behind by reset");
     }
@@ -105,7 +113,18 @@ fn a_further_control_plane(first: &Node, node: &Node) {
     let (code, said) = node.fed("kcp join -", &others);
     assert!(code == 2 && said.contains("error[join-other-node]"), "{code}: {said}");
 
+    // The same is looked at as before `kubeadm init`, and a run that was killed is gone on with.
     carry(first, "kcp join-command node2", node, "kcp join -");
+    node.must(
+        "nohup python3 -c 'import signal, socket; s = socket.create_server((\"\", 10250)); \
+         signal.pause()' > /dev/null 2>&1 & echo $! > /root/squatter; \
+         until ss -Hltn | grep -q :10250; do sleep 0.1; done",
+    );
+    node.ends("kcp apply", 1, "error[port-taken]: port 10250 is taken by `python3`");
+    node.must("kill $(cat /root/squatter); rm /root/squatter");
+    for seconds in [2, 6, 10] {
+        node.run(&format!("timeout -s KILL {seconds} kcp apply"));
+    }
     node.must("make -C /root/k8steps up");
     node.ends("kcp plan", 0, "nothing to do");
     node.must("curl -sk https://127.0.0.1:6443/readyz | grep -x ok");

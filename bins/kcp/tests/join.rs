@@ -136,6 +136,27 @@ fn a_document_that_does_not_fit_is_refused() {
 }
 
 #[test]
+fn who_has_joined_does_not_join_again() {
+    let tree = of_three();
+    tree.write("/document", &document("node0", "", ""));
+    private(&tree);
+    tree.write("/var/lib/k8steps/control-plane-made-with", "names \nconfig sha256:1\njoined yes\n");
+    let file = tree.path("/document").display().to_string();
+    let args = ["join", "--node", "node0", &file];
+    tree.refuses(&args, 2, "join-needless", "run `kcp check`");
+}
+
+#[test]
+fn a_node_of_another_cluster_is_left_alone() {
+    let tree = of_three();
+    tree.write("/etc/kubernetes/kubelet.conf", "theirs");
+    for node in ["node0", "node2"] {
+        let args = ["plan", "--node", node];
+        tree.refuses(&args, 1, "cluster-there-already", "take it out with what made it");
+    }
+}
+
+#[test]
 fn nobody_joins_from_where_no_control_plane_runs() {
     let tree = of_three();
     let args = ["join-command", "node0", "--node", "node1"];
