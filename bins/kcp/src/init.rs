@@ -108,7 +108,7 @@ impl Init {
         // what it uploads is gone after two hours.
         let skipped = "--skip-phases=addon/coredns,show-join-command";
         kubeadm::run(context, &["init", skipped, "--skip-token-print", &ignored], limit)
-            .map_err(|error| failure::explained(context.host, &self.inputs, &error))
+            .map_err(|error| failure::explained(context.host, &self.inputs, error))
     }
 }
 

@@ -93,17 +93,26 @@ fn token(node: &str) -> Result<(String, String)> {
     let ttl = format!("--ttl={TOKEN_HOURS}h0m0s");
     let description = format!("--description=kcp join-command {node}");
     let args = ["token", "create", "--print-join-command", &ttl, &description];
-    let printed = kubeadm::ask(&args, Duration::from_secs(60))?;
-    parse(&printed).ok_or_else(|| Error::host("token-failed", "kubeadm printed no token"))
+    taken_apart(&kubeadm::ask(&args, Duration::from_secs(60))?)
 }
 
-fn parse(printed: &str) -> Option<(String, String)> {
+/// Token and digest in `kubeadm join ENDPOINT --token T --discovery-token-ca-cert-hash H`.
+///
+/// # Errors
+/// `token-failed`, which does not repeat what was printed.
+fn taken_apart(printed: &str) -> Result<(String, String)> {
     let mut words = printed.split_whitespace();
     let mut after = |flag: &str| {
         words.by_ref().find(|word| *word == flag)?;
         words.next().map(str::to_owned)
     };
-    Some((after("--token")?, after("--discovery-token-ca-cert-hash")?))
+    let both = (after("--token"), after("--discovery-token-ca-cert-hash"));
+    let (Some(token), Some(hash)) = both else {
+        return Err(Error::host("token-failed", "kubeadm printed no token")
+            .because("it ended well, but its words are not a command that joins")
+            .hint("see that `kubeadm` is the one of artifacts.lock: `kcp apply`"));
+    };
+    Ok((token, hash))
 }
 
 /// The authorities with their keys, encrypted, in the cluster; the key to them is returned.
@@ -133,15 +142,25 @@ fn laid_ready(tool: &Tool, inputs: &Inputs) -> Result<String> {
 }
 
 fn new_key(tool: &Tool) -> Result<String> {
-    let key = kubeadm::ask(&["certs", "certificate-key"], Duration::from_secs(30))?;
-    let key = key.trim().to_owned();
-    if !is_key(&key) {
-        return Err(Error::host("certificate-key-failed", "kubeadm printed no key"));
-    }
+    let key = whole_key(&kubeadm::ask(&["certs", "certificate-key"], Duration::from_secs(30))?)?;
     let mut steps = StepList::new();
     steps.add(File::new(KEY_PATH).mode(0o600).secret(format!("{key}\n")));
     engine::apply("kcp", &steps, &tool.context())?;
     Ok(key)
+}
+
+/// The key that kubeadm printed.
+///
+/// # Errors
+/// `certificate-key-failed`, which does not repeat what was printed.
+fn whole_key(printed: &str) -> Result<String> {
+    let key = printed.trim();
+    if !is_key(key) {
+        return Err(Error::host("certificate-key-failed", "kubeadm printed no key")
+            .because("64 hexadecimal digits are one")
+            .hint("see that `kubeadm` is the one of artifacts.lock: `kcp apply`"));
+    }
+    Ok(key.to_owned())
 }
 
 /// 32 bytes as hexadecimal digits (kubeadm's `CertificateKeySize`).
@@ -151,21 +170,29 @@ fn is_key(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_key, parse};
+    use super::{taken_apart, whole_key};
 
     #[test]
     fn kubeadms_command_is_taken_apart() {
         let printed = "kubeadm join 192.0.2.11:6443 --token abcdef.0123456789abcdef \
                        --discovery-token-ca-cert-hash sha256:00ff \n";
         let pair = ("abcdef.0123456789abcdef".to_owned(), "sha256:00ff".to_owned());
-        assert_eq!(parse(printed), Some(pair));
-        assert_eq!(parse("kubeadm join 192.0.2.11:6443\n"), None);
-        assert_eq!(parse(""), None);
+        assert_eq!(taken_apart(printed).unwrap(), pair);
+        for other in ["kubeadm join 192.0.2.11:6443\n", "--token abcdef.0123456789abcdef", ""] {
+            let error = taken_apart(other).unwrap_err();
+            assert_eq!(error.code(), "token-failed");
+            assert!(!error.chain().contains("abcdef"), "{}", error.chain());
+        }
     }
 
     #[test]
     fn a_key_is_whole_or_none() {
-        assert!(is_key(&"0f".repeat(32)));
-        assert!(!is_key(&"0f".repeat(31)) && !is_key(&"zz".repeat(32)));
+        let key = "0f".repeat(32);
+        assert_eq!(whole_key(&format!("{key}\n")).unwrap(), key);
+        for other in ["0f".repeat(31), "zz".repeat(32), String::new()] {
+            let error = whole_key(&other).unwrap_err();
+            assert_eq!(error.code(), "certificate-key-failed");
+            assert!(other.is_empty() || !error.chain().contains(&other));
+        }
     }
 }

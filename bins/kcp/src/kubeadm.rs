@@ -10,7 +10,8 @@ const PROGRAM: &str = "/usr/local/bin/kubeadm";
 const CONFIG: &str = "--config=/etc/kubernetes/kubeadm-config.yaml";
 /// flock's own failure, told apart from kubeadm's codes.
 const LOCKED: i32 = 75;
-const LOCK: [&str; 3] = ["--no-fork", "--timeout=60", "--conflict-exit-code=75"];
+/// Seconds that a kubeadm of an interrupted run is waited for; `--timeout` makes them fewer.
+const PATIENCE: u64 = 60;
 
 /// `kubeadm ARGS --config=...`, telling people its phases as they begin. `limit` in seconds.
 pub(crate) fn run(context: &Context<'_>, args: &[&str], limit: u64) -> Result<()> {
@@ -20,7 +21,7 @@ pub(crate) fn run(context: &Context<'_>, args: &[&str], limit: u64) -> Result<()
             report.say(line);
         }
     };
-    let command = cmd(args, CONFIG).limit(Duration::from_secs(limit));
+    let command = alone(context, args, CONFIG).limit(Duration::from_secs(limit));
     unless_busy(&command.run_telling(&mut tell)?)
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn run_with(
             report.say(line);
         }
     };
-    let command = cmd(args, "--config=/dev/stdin").input(config);
+    let command = alone(context, args, "--config=/dev/stdin").input(config);
     unless_busy(&command.limit(Duration::from_secs(limit)).run_telling(&mut tell)?)
 }
 
@@ -52,20 +53,19 @@ pub(crate) fn ask(args: &[&str], limit: Duration) -> Result<String> {
 /// files they write go to `dir`.
 pub(crate) fn render(args: &[&str], config: &Path, dir: &Path) -> Result<String> {
     let config = format!("--config={}", config.display());
-    let command = cmd(args, &config).env("KUBEADM_INIT_DRYRUN_DIR", dir);
+    let command = cmd(Cmd::new(PROGRAM), args, &config).env("KUBEADM_INIT_DRYRUN_DIR", dir);
     let output = command.limit(Duration::from_secs(60)).run().map_err(|error| {
         Error::host("render-failed", "kubeadm cannot say what it would make")
-            .because(words(&error))
+            .because(error.chain())
             .hint("correct [control-plane] or [kubeadm] in cluster.toml")
     })?;
-    unless_busy(&output)?;
     Ok(output.stdout)
 }
 
 fn unless_busy(output: &Output) -> Result<()> {
     if output.code == LOCKED {
         return Err(Error::host("kubeadm-busy", "another kubeadm is still at work")
-            .because("an interrupted run can leave one behind; it was waited for for a minute")
+            .because("an interrupted run can leave one behind; it was waited for in vain")
             .hint("see `pgrep -a kubeadm`; run `kcp apply` again when it has ended"));
     }
     Ok(())
@@ -78,35 +78,47 @@ fn unless_busy(output: &Output) -> Result<()> {
 /// `kubeadm-config-invalid`.
 pub(crate) fn validate(config: &Path) -> Result<()> {
     let config = format!("--config={}", config.display());
-    let command = cmd(&["config", "validate"], &config).limit(Duration::from_secs(30));
-    let output = command.run().map_err(|error| match error.code() {
+    let command = cmd(Cmd::new(PROGRAM), &["config", "validate"], &config);
+    let asked = command.limit(Duration::from_secs(30)).run();
+    asked.map(drop).map_err(|error| match error.code() {
         "program-failed" => {
             let path = kubeadm_config::PATH;
             Error::input("kubeadm-config-invalid", format!("kubeadm does not accept `{path}`"))
-                .because(words(&error))
+                .because(error.chain())
                 .hint("correct what cluster.toml says in [control-plane] or [kube-proxy] extra")
         }
         _ => error,
-    })?;
-    unless_busy(&output)
+    })
 }
 
 /// What went wrong, without the lock's part of the command.
 pub(crate) fn words(error: &Error) -> String {
-    let lock = format!("flock {} {PROGRAM} {PROGRAM}", LOCK.join(" "));
-    error.chain().replace(&lock, "kubeadm")
+    let chain = error.chain();
+    let Some((before, rest)) = chain.split_once("flock --no-fork") else { return chain };
+    let twice = format!("{PROGRAM} {PROGRAM}");
+    match rest.split_once(&twice) {
+        Some((_, after)) => format!("{before}kubeadm{after}"),
+        None => chain,
+    }
 }
 
+/// `kubeadm ARGS` for phases that change something: one at a time.
+///
 /// A killed kcp leaves its kubeadm running for a while; two of them must never work at once. The
 /// lock is on kubeadm's own file, so it leaves nothing behind, and `flock --no-fork` becomes
 /// kubeadm, so a limit ends kubeadm itself.
-fn cmd(args: &[&str], config: &str) -> Cmd {
-    let mut cmd = Cmd::new("flock")
-        .args(LOCK)
-        .args([PROGRAM, PROGRAM])
+fn alone(context: &Context<'_>, args: &[&str], config: &str) -> Cmd {
+    let patience = context.limit.map_or(PATIENCE, |limit| limit.as_secs().min(PATIENCE));
+    let lock = ["--no-fork", &format!("--timeout={patience}"), "--conflict-exit-code=75"];
+    let flock = Cmd::new("flock").args(lock).args([PROGRAM, PROGRAM]).accept(&[0, LOCKED]);
+    cmd(flock, args, config)
+}
+
+/// `program ARGS`, in kubeadm's environment.
+fn cmd(program: Cmd, args: &[&str], config: &str) -> Cmd {
+    let mut cmd = program
         .args(args.iter().copied())
         .arg(config)
-        .accept(&[0, LOCKED])
         .env("PATH", "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin");
     // kubeadm hands proxies on to the static pods, where they break what talks inside the cluster.
     for proxy in ["http_proxy", "https_proxy", "no_proxy", "all_proxy"] {
@@ -122,7 +134,19 @@ fn is_public(line: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_public;
+    use khost::Error;
+
+    use super::{is_public, words};
+
+    #[test]
+    fn the_lock_is_not_told_of() {
+        let line = "`flock --no-fork --timeout=60 --conflict-exit-code=75 /usr/local/bin/kubeadm \
+                    /usr/local/bin/kubeadm init --x` failed with code 1";
+        let error = Error::host("program-failed", line).because("it said nothing");
+        assert!(words(&error).starts_with("`kubeadm init --x` failed"), "{}", words(&error));
+        let other = Error::host("program-failed", "`ss` failed");
+        assert_eq!(words(&other), other.chain());
+    }
 
     #[test]
     fn phases_are_told_and_tokens_are_not() {

@@ -81,11 +81,11 @@ const OTHER: Known = (
 
 /// kubeadm's words, with those of whoever knows more: the static pod that spoke last, the kubelet,
 /// etcd.
-pub(super) fn explained(host: &Host, inputs: &Inputs, error: &Error) -> Failure {
+pub(super) fn explained(host: &Host, inputs: &Inputs, error: Error) -> Failure {
     if error.code() == "kubeadm-busy" {
-        return Failure { error: Error::host(error.code(), error.chain()), passing: false };
+        return error.into();
     }
-    let words = kubeadm::words(error);
+    let words = kubeadm::words(&error);
     let too_slow = error.code() == "program-too-slow";
     let pod = if too_slow || waited(&words) { last_words(host, &Component::ALL) } else { None };
     let etcd = if pod.is_some() { etcd::unhealthy(host, inputs).ok().flatten() } else { None };
@@ -113,7 +113,9 @@ fn recognised(words: &str, too_slow: bool, pod: Option<&str>, etcd: Option<&str>
         return known;
     }
     let kubelet = ["kubelet is not healthy", "waiting for the kubelet", "127.0.0.1:10248"];
-    if kubelet.iter().any(|sign| words.contains(sign)) {
+    // kubeadm says where it asks the kubelet before it knows; what it waits for next is another.
+    let answered = words.contains("The kubelet is healthy");
+    if !answered && kubelet.iter().any(|sign| words.contains(sign)) {
         return KUBELET;
     }
     if !too_slow && !waited(words) {
@@ -209,5 +211,9 @@ mod tests {
             assert_eq!((known.0, known.3), (code, passing), "{words}");
         }
         assert_eq!(recognised("it said nothing", true, None, None).0, "api-server-slow");
+        let killed = "[kubelet-check] Waiting for a healthy kubelet at \
+                      http://127.0.0.1:10248/healthz. This can take up to 4m0s\n\
+                      [kubelet-check] The kubelet is healthy after 501ms";
+        assert_eq!(recognised(killed, true, None, None).0, "api-server-slow");
     }
 }
