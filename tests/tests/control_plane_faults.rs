@@ -150,12 +150,45 @@ wait $apply || { cat /root/apply.log; exit 1; }",
     );
 }
 
-/// What is in etcd was made under another authority than a new one would be.
+/// A cluster that somebody made here with kubeadm.
+const THEIRS: &str = "apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+nodeRegistration: {name: node1, criSocket: unix:///run/containerd/containerd.sock}
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: v1.33.3
+certificatesDir: /etc/kubernetes/ssl
+networking: {serviceSubnet: 10.233.0.0/18, podSubnet: 10.233.64.0/18}
+etcd:
+  external:
+    endpoints: [https://10.99.0.11:2379]
+    caFile: /etc/ssl/etcd/ssl/ca.pem
+    certFile: /etc/ssl/etcd/ssl/node-node1.pem
+    keyFile: /etc/ssl/etcd/ssl/node-node1-key.pem
+";
+
+/// Objects in etcd of another authority than a new one would be; then a control plane that kcp did
+/// not make. Neither is touched, and what the message says gets rid of both.
 fn another_cluster_is_left_alone(node: &Node) {
-    node.must("kcp reset --yes");
-    node.ends("kcp apply", 1, "error[cluster-there-already]: etcd holds the objects");
-    let manifest = "/etc/kubernetes/manifests/kube-scheduler.yaml";
-    node.must(&format!("echo theirs >{manifest}"));
-    node.ends("kcp apply", 1, "error[cluster-there-already]: this machine is a control plane");
-    node.must(&format!("rm {manifest}"));
+    let objects = "error[cluster-there-already]: etcd holds the objects";
+    node.must("cp /usr/local/bin/kubeadm /root/ && kcp reset --yes");
+    node.ends("kcp apply", 1, objects);
+    node.must("ketcd reset --yes && ketcd apply");
+
+    let init = "/root/kubeadm init --config /root/theirs.yaml --ignore-preflight-errors=all \
+                --skip-phases=addon,show-join-command --skip-token-print 2>&1";
+    node.must(&format!("cat >/root/theirs.yaml <<'END'\n{THEIRS}END\n{init}"));
+    let files = "cd /etc/kubernetes && find . -type f | sort | xargs sha256sum; \
+                 pgrep -x kube-apiserver; pgrep -x kubelet";
+    let before = node.must(files);
+    let theirs = "error[cluster-there-already]: this machine is a control plane already";
+    node.ends("kcp plan", 1, theirs);
+    let said = node.ends("kcp apply", 1, theirs);
+    assert!(said.contains("hint: take it apart with what made it, such as `kubeadm reset`"));
+    assert_eq!(node.must(files), before, "their control plane is another");
+
+    node.must("/root/kubeadm reset --force --cert-dir /etc/kubernetes/ssl 2>&1");
+    node.ends("kcp apply", 1, objects);
+    node.must("ketcd reset --yes && ketcd apply && knode apply && kcp apply && kcp check");
 }
