@@ -11,6 +11,7 @@ fn a_control_plane_follows_its_description() {
 
     secrets_are_encrypted_and_requests_written_down(&node);
     the_key_is_changed(&node);
+    what_cannot_be_written_is_told_and_gone_on_with(&node);
     only_what_changed_is_started_anew(&node);
     what_does_not_work_is_taken_back(&node);
     kube_proxy_follows(&node);
@@ -28,9 +29,11 @@ const WORD: &str = "kubectl get secret mine -o jsonpath={.data.word} | base64 -d
 fn secrets_are_encrypted_and_requests_written_down(node: &Node) {
     node.must("kubectl create secret generic mine --from-literal=word=swordfish");
     assert!(node.must(RAW).contains("swordfish"), "a secret is stored as it is");
+    node.must(&format!("cat >/root/receiver.pl <<'END'\n{RECEIVER}END\n{LISTEN}"));
+    node.must(&format!("cat >/root/webhook.yaml <<'END'\n{WEBHOOK}END"));
     node.describe(
         "[control-plane.encryption]\nenabled = true\n[control-plane.audit]\nenabled = true\n\
-         max-size-mb = 5",
+         max-size-mb = 5\nwebhook-config = '/root/webhook.yaml'",
     );
     let (code, planned) = node.run("kcp plan --json");
     assert_eq!(code, 3, "{planned}");
@@ -48,22 +51,144 @@ fn secrets_are_encrypted_and_requests_written_down(node: &Node) {
     ));
     assert!(line.contains("\"level\":\"Metadata\""), "{line}");
     node.must(&format!("! grep -q c3dvcmRmaXNo {log}"));
+    // The same events have come to the receiver, by themselves within seconds.
+    let received = node.must(
+        "timeout 20 bash -c 'until grep -o \"/api/v1/namespaces/default/secrets/mine[^}]*\" \
+         /root/received | grep -m1 verb.:.get; do sleep 0.2; done'",
+    );
+    assert!(received.contains("\"verb\":\"get\""), "{received}");
+    node.must("grep -q '\"kind\":\"EventList\"' /root/received");
+    node.must("! grep -q c3dvcmRmaXNo /root/received");
 }
 
-/// Killed after the new key came, before anything is written with it: `apply` goes on.
+/// Takes the audit events of the API server: a server of HTTP, and no more.
+const RECEIVER: &str = r#"use IO::Socket::INET;
+my $listener = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 9099, Listen => 9,
+    ReuseAddr => 1) or die $!;
+open(my $file, ">>", "/root/received") or die $!;
+$file->autoflush(1);
+$SIG{CHLD} = "IGNORE";
+while (my $client = $listener->accept) {
+    next if fork;
+    while (defined(my $line = <$client>)) {
+        my $length = 0;
+        while (defined(my $header = <$client>)) {
+            last if $header =~ /^\r?\n$/;
+            $length = $1 if $header =~ /^content-length: (\d+)/i;
+        }
+        read($client, my $body, $length);
+        print $file "$body\n";
+        print $client "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        $client->flush;
+    }
+    exit;
+}
+"#;
+
+const LISTEN: &str = "systemd-run --quiet --unit=receiver perl /root/receiver.pl; \
+    timeout 10 bash -c 'until ss -tln | grep -q :9099; do sleep 0.1; done'";
+
+const WEBHOOK: &str = "apiVersion: v1
+kind: Config
+clusters: [{name: receiver, cluster: {server: 'http://127.0.0.1:9099/audit'}}]
+contexts: [{name: receiver, context: {cluster: receiver, user: ''}}]
+current-context: receiver
+";
+
+/// Another key, of another kind. Killed after it came, before anything is written with it:
+/// `apply` goes on.
 fn the_key_is_changed(node: &Node) {
+    encrypt_by(node, "aescbc");
     node.ends("kcp rotate-key --plan", 3, "add a new key");
-    let keys = "/etc/kubernetes/ssl/secrets_encryption.yaml";
     node.must(&format!(
         "kcp rotate-key >/dev/null 2>&1 & \
-         timeout 20 bash -c 'until grep -q key2 {keys}; do sleep 0.02; done'; kill -KILL $!; wait; true"
+         timeout 20 bash -c 'until grep -q key2 {KEYS}; do sleep 0.02; done'; kill -KILL $!; wait; true"
     ));
     assert!(node.must(RAW).contains("k8s:enc:secretbox:v1:key1:"));
     node.must("kcp apply && kcp plan");
-    assert!(node.must(RAW).contains("k8s:enc:secretbox:v1:key2:"));
-    node.must(&format!("! grep key1 {keys}"));
+    assert!(node.must(RAW).starts_with("k8s:enc:aescbc:v1:key2:"));
+    node.must(&format!("! grep -E 'key1|secretbox' {KEYS}"));
     assert_eq!(node.must(WORD), "swordfish");
     node.must("! journalctl --no-pager | grep -q swordfish");
+}
+
+const KEYS: &str = "/etc/kubernetes/ssl/secrets_encryption.yaml";
+
+fn encrypt_by(node: &Node, provider: &str) {
+    node.must(&format!(
+        "sed -i '/^provider = /d; s/^.control-plane.encryption.$/&\\nprovider = \"{provider}\"/' \
+         /etc/k8steps/cluster.toml"
+    ));
+}
+
+/// Nobody is there to admit it.
+const REFUSER: &str = "apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: refuser}
+webhooks:
+- name: refuser.example.com
+  clientConfig: {url: 'https://127.0.0.1:9/'}
+  failurePolicy: Fail
+  sideEffects: None
+  admissionReviewVersions: [v1]
+  rules:
+  - {apiGroups: [''], apiVersions: [v1], operations: [UPDATE], resources: [secrets, nodes]}
+";
+
+/// Changes a secret all the time, for whoever reads it and writes it back.
+const HAMMER: &str = r#"use IO::Socket::INET;
+for (my $n = 0; ; $n++) {
+    my $body = "{\"metadata\":{\"annotations\":{\"count\":\"$n\"}}}";
+    my $to = IO::Socket::INET->new("127.0.0.1:8001") or next;
+    print $to "PATCH /api/v1/namespaces/default/secrets/mine HTTP/1.1\r\nHost: localhost\r\n"
+        . "Content-Type: application/merge-patch+json\r\nConnection: close\r\n"
+        . "Content-Length: " . length($body) . "\r\n\r\n$body";
+    1 while <$to>;
+}
+"#;
+
+/// The third kind of key; what is in the way on the way there, and what is in the way of a label.
+fn what_cannot_be_written_is_told_and_gone_on_with(node: &Node) {
+    encrypt_by(node, "aesgcm");
+    node.must(&format!("kubectl apply -f - <<'END'\n{REFUSER}END"));
+    // It is in force for all, once it is for one.
+    node.must(
+        "timeout 30 bash -c 'while kubectl label secret mine seen=$RANDOM --overwrite; do sleep 0.1; done'",
+    );
+    let said = node.ends("kcp apply", 1, "error[rewrite-failed]: cannot write secrets again");
+    assert!(said.contains("refuser.example.com") && !said.contains("swordfish"), "{said}");
+    node.must("cp /etc/k8steps/cluster.toml /root/good.toml");
+    node.must("echo \"labels = { rack = '7' }\" >>/etc/k8steps/cluster.toml");
+
+    // The rest of the same: now secrets may be written, and somebody does, without an end.
+    node.must(
+        "kubectl patch validatingwebhookconfiguration refuser --type=json -p \
+         '[{\"op\": \"replace\", \"path\": \"/webhooks/0/rules/0/resources\", \"value\": [\"nodes\"]}]'",
+    );
+    node.must(
+        "timeout 30 bash -c 'until kubectl label secret mine seen=$RANDOM --overwrite; do sleep 0.1; done'",
+    );
+    node.must(&format!(
+        "cat >/root/hammer.pl <<'END'\n{HAMMER}END\n\
+         systemd-run --quiet --unit=proxy kubectl --kubeconfig=/etc/kubernetes/admin.conf proxy; \
+         timeout 10 bash -c 'until ss -tln | grep -q :8001; do sleep 0.1; done'; \
+         systemd-run --quiet --unit=hammer perl /root/hammer.pl; \
+         timeout 10 bash -c 'until kubectl get secret mine -o yaml | grep count:; do sleep 0.1; done'"
+    ));
+    let said = node.ends("kcp apply", 1, "error[rewrite-incomplete]: not all secrets");
+    assert!(said.contains("(Conflict)"), "{said}");
+    assert_eq!(node.must(WORD), "swordfish", "unreadable meanwhile");
+    node.must("systemctl stop hammer proxy");
+
+    let said = node.ends("kcp apply", 1, "error[node-not-labelled]");
+    assert!(said.contains("refuser.example.com"), "{said}");
+    assert!(node.must(RAW).starts_with("k8s:enc:aesgcm:v1:key3:"));
+    node.must(&format!("! grep -E 'key2|aescbc' {KEYS}"));
+    assert_eq!(node.must(WORD), "swordfish");
+    node.must("kubectl delete validatingwebhookconfiguration refuser");
+    node.must("kcp apply && kcp check");
+    assert!(node.must("kubectl get node node1 --show-labels").contains("rack=7"));
+    node.must("cp /root/good.toml /etc/k8steps/cluster.toml && kcp apply && kcp check");
 }
 
 /// Which container each of the three runs in.
