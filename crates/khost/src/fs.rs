@@ -1,9 +1,11 @@
 //! Files that are either the old version or the new one, never half of each.
 //!
 //! Paths here are real ones, from [`crate::Host::path`]. Whatever changes a directory is durable
-//! on return: file and directory are synced, so power loss cannot undo it.
+//! on return: file and directory are synced, so power loss cannot undo it. Links on the way are
+//! followed only when they can be trusted: see [`place`].
 
 mod foreign;
+mod place;
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
@@ -14,10 +16,17 @@ use std::{
 
 pub use foreign::{adopt, alien, available, exchange, publish};
 use kspec::Sha256;
-use nix::fcntl::OFlag;
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2},
+};
+use place::Place;
 use sha2::Digest as _;
 
 use crate::error::{Error, Result};
+
+/// How often a directory is made that others remove meanwhile.
+const MEANWHILE: usize = 100;
 
 /// Mode and owner of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,6 +175,8 @@ fn replace(
     attributes: Attributes,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
+    let place = Place::named(path)?;
+    let path = place.path();
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     sweep(path)?;
     let mut file = tempfile::Builder::new() // made 0600: a secret is private from its first byte
@@ -185,14 +196,15 @@ fn unfinished(path: &Path) -> String {
 
 /// Remove what a killed write of `path` left beside it.
 pub(crate) fn remove_unfinished(path: &Path) -> Result<()> {
-    match sweep(path) {
+    match Place::named(path).and_then(|place| sweep(place.path())) {
         Err(error) if !absent(&error) => Err(Error::io("remove", path, error)),
         _ => Ok(()),
     }
 }
 
-/// Remove what a killed write of `path` left beside it. Nobody else is writing it: a path belongs
-/// to one phase, and a phase has its lock.
+/// Remove what a killed write of `path` left beside it. Nobody else is writing it, when it is a
+/// file: that belongs to one phase, and a phase has its lock. A directory can be made by two at
+/// once, which is borne (`make_dir`).
 #[expect(clippy::disallowed_methods, reason = "one of the places files are removed")]
 fn sweep(path: &Path) -> io::Result<()> {
     let prefix = unfinished(path);
@@ -201,16 +213,19 @@ fn sweep(path: &Path) -> io::Result<()> {
         if !entry.file_name().to_string_lossy().starts_with(&prefix) {
             continue;
         }
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir(entry.path())?;
+        let removed = if entry.file_type()?.is_dir() {
+            fs::remove_dir(entry.path())
         } else {
-            fs::remove_file(entry.path())?;
-        }
+            fs::remove_file(entry.path())
+        };
+        removed.or_else(|error| if absent(&error) { Ok(()) } else { Err(error) })?;
     }
     Ok(())
 }
 
 fn set_attributes(path: &Path, attributes: Attributes) -> io::Result<()> {
+    let place = Place::itself(path)?;
+    let path = place.path();
     if let Some((uid, gid)) = attributes.owner {
         std::os::unix::fs::chown(path, Some(uid), Some(gid))?; // before the mode: chown clears bits
     }
@@ -233,16 +248,35 @@ pub fn set(path: &Path, attributes: Attributes) -> Result<()> {
 
 /// Make the directory `path`, whose parent exists, if it is not there; set its attributes.
 pub fn make_dir(path: &Path, attributes: Attributes) -> Result<()> {
-    let made = match look(path)? {
-        Some(_) => set_attributes(path, attributes).and_then(|()| sync_parent(path)),
-        None => new_dir(path, attributes),
+    let make = || {
+        if exists(path) {
+            return set_attributes(path, attributes).and_then(|()| sync_parent(path));
+        }
+        new_dir(path, attributes)
     };
+    // Phases share some directories: one may remove it, empty, or sweep it unfinished, meanwhile.
+    let again = |error: &io::Error| {
+        absent(error) && !is_link(path) && path.parent().is_some_and(Path::is_dir)
+    };
+    let mut made = make();
+    for _ in 0..MEANWHILE {
+        match &made {
+            Err(error) if again(error) => made = make(),
+            _ => break,
+        }
+    }
     made.map_err(|error| Error::io("make", path, error))
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
 }
 
 /// A directory that is there with its attributes or not at all: one that a killed run left with
 /// others would be taken for the operator's.
 fn new_dir(path: &Path, attributes: Attributes) -> io::Result<()> {
+    let place = Place::named(path)?;
+    let path = place.path();
     let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     sweep(path)?;
     let made = tempfile::Builder::new().prefix(&unfinished(path)).tempdir_in(parent)?;
@@ -251,12 +285,11 @@ fn new_dir(path: &Path, attributes: Attributes) -> io::Result<()> {
         .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
         .open(made.path())?;
     set_attributes_of(&itself, attributes)?;
-    match fs::rename(made.path(), path) {
+    // Not over one that is empty: another phase may be about to write in it.
+    match renameat2(AT_FDCWD, made.path(), AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE) {
         Ok(()) => drop(made.keep()), // it has another name now, and stays
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-            set_attributes(path, attributes)?; // another phase was quicker
-        }
-        Err(error) => return Err(error),
+        Err(Errno::EEXIST) => set_attributes(path, attributes)?, // another phase was quicker
+        Err(errno) => return Err(errno.into()),
     }
     sync_dir(parent)
 }
@@ -275,6 +308,8 @@ pub fn make_dirs(path: &Path, mode: u32) -> Result<()> {
 /// Make `path` a symbolic link to `target`, replacing a file or link.
 pub fn link(path: &Path, target: &Path) -> Result<()> {
     let replaced = (|| {
+        let place = Place::named(path)?;
+        let path = place.path();
         let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
         sweep(path)?;
         let link = tempfile::Builder::new()
@@ -288,14 +323,24 @@ pub fn link(path: &Path, target: &Path) -> Result<()> {
 
 /// Rename `from` to `to`, which must be on the same file system.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
-    let renamed = fs::rename(from, to).and_then(|()| sync_parent(to));
+    let renamed = (|| {
+        let (from, to) = (Place::named(from)?, Place::named(to)?);
+        fs::rename(from.path(), to.path())?;
+        sync_parent(to.path())
+    })();
     renamed.map_err(|error| Error::io("rename", to, error))
 }
 
 /// Remove a file or link; fine when it is not there.
 #[expect(clippy::disallowed_methods, reason = "the one place files are removed")]
 pub fn remove(path: &Path) -> Result<()> {
-    match sweep(path).and_then(|()| fs::remove_file(path)).and_then(|()| sync_parent(path)) {
+    let removed = (|| {
+        let place = Place::named(path)?;
+        sweep(place.path())?;
+        fs::remove_file(place.path())?;
+        sync_parent(place.path())
+    })();
+    match removed {
         Err(error) if !absent(&error) => Err(Error::io("remove", path, error)),
         _ => Ok(()),
     }
@@ -303,8 +348,13 @@ pub fn remove(path: &Path) -> Result<()> {
 
 /// Remove a directory if it is empty; says whether it is gone.
 pub fn remove_empty_dir(path: &Path) -> Result<bool> {
-    remove_unfinished(path)?;
-    match fs::remove_dir(path).and_then(|()| sync_parent(path)) {
+    let removed = (|| {
+        let place = Place::named(path)?;
+        sweep(place.path())?;
+        fs::remove_dir(place.path())?;
+        sync_parent(place.path())
+    })();
+    match removed {
         Ok(()) => Ok(true),
         Err(error) if absent(&error) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
@@ -327,7 +377,10 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     if !metadata.is_dir() {
         return remove(path);
     }
-    let removed = fs::remove_dir_all(path).and_then(|()| sync_parent(path));
+    let removed = Place::named(path).and_then(|place| {
+        fs::remove_dir_all(place.path())?;
+        sync_parent(place.path())
+    });
     removed.map_err(|error| Error::io("remove", path, error))
 }
 

@@ -2,14 +2,19 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read as _, Seek as _, Write as _},
-    path::PathBuf,
+    io::ErrorKind,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
 };
+
+use nix::{fcntl::OFlag, sys::stat};
 
 use crate::{Error, Host, Result, fs};
 
 /// Where the locks are.
 const LOCK_DIR: &str = "/run/k8steps";
+/// How often a lock is tried whose holder ended, or removed it, meanwhile.
+const TRIES: usize = 100;
 
 /// Held while a phase changes the machine.
 #[derive(Debug)]
@@ -22,47 +27,65 @@ impl Lock {
     /// Take the lock of `phase`.
     ///
     /// # Errors
-    /// When another process holds it; the error names its pid.
+    /// `already-running` when another process holds it; the error names its pid, unless that is
+    /// one of another pid namespace.
     pub fn take(host: &Host, phase: &str) -> Result<Self> {
         let dir = host.path(LOCK_DIR);
-        fs::make_dirs(&dir, 0o755)?;
         let path = dir.join(format!("{phase}.lock"));
-        let failed = |error| Error::io("lock", &path, error);
-        let mut file = OpenOptions::new()
+        let mut holder = None;
+        for _ in 0..TRIES {
+            fs::make_dirs(&dir, 0o755)?;
+            match Self::try_take(&path) {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) => {}
+                Err(Busy::Holder(pid)) => {
+                    holder = Some(pid);
+                    break;
+                }
+                Err(Busy::Unknown) => {} // it may have ended between the two looks
+                Err(Busy::Failed(error)) => return Err(Error::io("lock", &path, error)),
+            }
+        }
+        let (pid, look) = match holder {
+            Some(pid) => (format!("pid {pid}"), format!("ps -fp {pid}")),
+            None => ("its pid is not known here".into(), format!("fuser -v {}", path.display())),
+        };
+        Err(Error::host("already-running", format!("another `{phase}` is at work ({pid})"))
+            .hint(format!("wait for it, or look at it with `{look}`")))
+    }
+
+    /// None when the file was removed by the one who held it before: another may have made a new
+    /// one already, and two would hold "the" lock.
+    fn try_take(path: &Path) -> std::result::Result<Option<Self>, Busy> {
+        let opened = OpenOptions::new()
             .create(true)
             .truncate(false)
-            .read(true)
             .write(true)
-            .open(&path)
-            .map_err(failed)?;
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(path);
+        let file = match opened {
+            // The directory was removed since, by a reset that left it empty.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(Busy::Failed)?,
+        };
+        let found = file.metadata().map_err(Busy::Failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder).map_err(failed)?;
-                let pid = holder.trim();
-                return Err(Error::host(
-                    "already-running",
-                    format!("another `{phase}` is at work (pid {pid})"),
-                )
-                .hint(format!("wait for it, or look at it with `ps -fp {pid}`")));
+                return Err(holder(found.dev(), found.ino()).map_or(Busy::Unknown, Busy::Holder));
             }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::Error(error)) => return Err(Busy::Failed(error)),
         }
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()))
-            .map_err(failed)?;
-        Ok(Self { path, _file: file })
+        let same = std::fs::symlink_metadata(path)
+            .is_ok_and(|now| (now.dev(), now.ino()) == (found.dev(), found.ino()));
+        Ok(same.then(|| Self { path: path.to_owned(), _file: file }))
     }
 
-    /// The process of `phase` that holds the lock, as the file tells: looked at, never touched, so
-    /// that it is in nobody's way.
+    /// The process that holds the lock of `phase`, as the kernel has it: looked at, never touched,
+    /// so that it is in nobody's way.
     pub fn holder(host: &Host, phase: &str) -> Option<u32> {
-        let path = host.path(LOCK_DIR).join(format!("{phase}.lock"));
-        let pid: u32 = fs::read_text(&path).ok()??.trim().parse().ok()?;
-        let name = fs::read_text(format!("/proc/{pid}/comm").as_ref()).ok()??;
-        (name.trim() == phase).then_some(pid)
+        let file = std::fs::metadata(host.path(LOCK_DIR).join(format!("{phase}.lock"))).ok()?;
+        holder(file.dev(), file.ino())
     }
 
     /// Remove the lock file as well: nothing of the phase is left.
@@ -75,21 +98,136 @@ impl Lock {
     }
 }
 
+/// Why a lock was not taken.
+enum Busy {
+    /// By the process with this pid.
+    Holder(u32),
+    Unknown,
+    Failed(std::io::Error),
+}
+
+/// The pid of the process that holds the lock on the file `inode` of the file system `device`, as
+/// the kernel has it (proc_locks(5)); none when nobody does, or one of another pid namespace.
+fn holder(device: u64, inode: u64) -> Option<u32> {
+    let table = std::fs::read_to_string("/proc/locks").ok()?;
+    let id = format!("{:02x}:{:02x}:{inode}", stat::major(device), stat::minor(device));
+    let same_number = format!(":{inode}");
+    let mut held = table.lines().filter_map(flock);
+    // Some file systems (btrfs, overlayfs) show another device there than stat does.
+    let held = held.find(|(pid, file)| {
+        *file == id || file.ends_with(&same_number) && has_open(*pid, device, inode)
+    });
+    held.map(|(pid, _)| pid)
+}
+
+/// Whether the process `pid` has the file open.
+fn has_open(pid: u32, device: u64, inode: u64) -> bool {
+    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    open.flatten().any(|entry| {
+        std::fs::metadata(entry.path())
+            .is_ok_and(|file| (file.dev(), file.ino()) == (device, inode))
+    })
+}
+
+/// Pid and file of a line like `1: FLOCK  ADVISORY  WRITE 4711 00:18:964 0 EOF`; none for other
+/// kinds of locks, for one who waits (`1: -> FLOCK ...`), and for pids that mean nothing here.
+fn flock(line: &str) -> Option<(u32, &str)> {
+    let mut words = line.split_whitespace().skip(1);
+    if words.next() != Some("FLOCK") {
+        return None;
+    }
+    let pid = words.nth(2)?.parse().ok().filter(|pid| *pid > 0)?;
+    Some((pid, words.next()?))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Lock;
+    use std::{
+        collections::BTreeSet,
+        fs,
+        process::Command,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
+        thread,
+    };
+
+    use super::{Lock, flock};
     use crate::Host;
 
     #[test]
-    fn who_holds_it_is_a_process_of_that_phase() {
+    fn never_do_two_hold_it_though_it_is_removed_all_the_time() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path());
-        let own = crate::fs::read_text("/proc/self/comm".as_ref()).unwrap().unwrap();
-        let own = own.trim();
-        assert_eq!(Lock::holder(&host, own), None, "nobody took it");
-        let _lock = Lock::take(&host, own).unwrap();
-        assert_eq!(Lock::holder(&host, own), Some(std::process::id()));
-        let _other = Lock::take(&host, "kcni").unwrap();
-        assert_eq!(Lock::holder(&host, "kcni"), None, "this process is no kcni");
+        fs::create_dir_all(root.path().join("run")).unwrap();
+        let (holders, turns) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let codes = Mutex::new(BTreeSet::new());
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        match Lock::take(&host, "test") {
+                            Ok(lock) => {
+                                let others = holders.fetch_add(1, Ordering::SeqCst);
+                                assert_eq!(others, 0, "two hold the lock");
+                                thread::yield_now();
+                                holders.fetch_sub(1, Ordering::SeqCst);
+                                turns.fetch_add(1, Ordering::SeqCst);
+                                lock.remove().unwrap();
+                            }
+                            Err(error) => drop(codes.lock().unwrap().insert(error.code())),
+                        }
+                    }
+                });
+            }
+        });
+        assert!(turns.into_inner() > 1, "nobody ever held it");
+        let codes = codes.into_inner().unwrap();
+        assert!(codes.iter().all(|code| *code == "already-running"), "{codes:?}");
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "another process, in a test")]
+    fn the_holder_is_named_whatever_the_file_says() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        let file = root.path().join("run/k8steps/test.lock");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "1\n").unwrap();
+        let mut other = Command::new("flock").arg(&file).args(["sleep", "60"]).spawn().unwrap();
+        let error = loop {
+            match Lock::take(&host, "test") {
+                Ok(lock) => drop(lock),
+                Err(error) => break error,
+            }
+            thread::yield_now();
+        };
+        let said = error.to_string();
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(error.code(), "already-running");
+        assert!(said.contains(&format!("(pid {})", other.id())), "{said}");
+    }
+
+    #[test]
+    fn who_holds_it_is_seen_and_not_disturbed() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        fs::create_dir_all(root.path().join("run")).unwrap();
+        assert_eq!(Lock::holder(&host, "test"), None, "nobody ever took it");
+        let lock = Lock::take(&host, "test").unwrap();
+        assert_eq!(Lock::holder(&host, "test"), Some(std::process::id()));
+        drop(lock);
+        assert_eq!(Lock::holder(&host, "test"), None, "it was given back");
+    }
+
+    #[test]
+    fn only_who_holds_one_is_a_holder() {
+        let held = "1: FLOCK  ADVISORY  WRITE 4711 00:18:964 0 EOF";
+        assert_eq!(flock(held), Some((4711, "00:18:964")));
+        assert_eq!(flock("1: -> FLOCK  ADVISORY  WRITE 4712 00:18:964 0 EOF"), None);
+        assert_eq!(flock("2: POSIX  ADVISORY  WRITE 4711 00:18:964 0 EOF"), None);
+        assert_eq!(flock("3: FLOCK  ADVISORY  WRITE 0 00:18:964 0 EOF"), None);
     }
 }

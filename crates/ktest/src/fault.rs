@@ -229,8 +229,10 @@ fn points(log: &str, root: &str) -> Vec<Point> {
         *nth += 1;
         let changes = call != "openat"
             || ["O_CREAT", "O_WRONLY", "O_RDWR"].iter().any(|flag| arguments.contains(flag));
-        let lock = arguments.contains("/run/k8steps");
-        if arguments.contains(root) && changes && !lock && found.insert((call, *nth)) {
+        let lock = arguments.contains("/run/k8steps") || arguments.contains(".lock\"");
+        // The tools name what they hold open by `/proc/self/fd` (crates/khost/src/fs/place.rs).
+        let below = arguments.contains(root) || arguments.contains("\"/proc/self/fd/");
+        if below && changes && !lock && found.insert((call, *nth)) {
             calls.push((call, *nth));
         }
     }

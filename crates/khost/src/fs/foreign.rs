@@ -1,17 +1,17 @@
 //! What other programs wrote, made as durable and as private as what this crate writes itself.
 
 use std::{
-    fs::{self, File},
-    os::unix::fs::{MetadataExt as _, lchown},
+    fs::{self, File, OpenOptions},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, lchown},
     path::{Path, PathBuf},
 };
 
 use nix::{
-    fcntl::{AT_FDCWD, RenameFlags, renameat2},
+    fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2},
     sys::statvfs::statvfs,
 };
 
-use super::{Attributes, set_attributes, sync_parent};
+use super::{Attributes, place::Place, set_attributes_of, sync_parent};
 use crate::error::{Error, Result};
 
 /// Bytes that this process may still write to the file system that `dir` is on (statvfs(3),
@@ -24,10 +24,17 @@ pub fn available(dir: &Path) -> Result<u64> {
 /// Make the finished file `from` into `path`, in the same directory: first its attributes, then
 /// its bytes on the disk, then its name.
 pub fn publish(from: &Path, path: &Path, attributes: Attributes) -> Result<()> {
-    let published = set_attributes(from, attributes)
-        .and_then(|()| File::open(from)?.sync_all())
-        .and_then(|()| fs::rename(from, path))
-        .and_then(|()| sync_parent(path));
+    let published = (|| {
+        let (from, path) = (Place::named(from)?, Place::named(path)?);
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+            .open(from.path())?;
+        set_attributes_of(&file, attributes)?;
+        file.sync_all()?;
+        fs::rename(from.path(), path.path())?;
+        sync_parent(path.path())
+    })();
     published.map_err(|error| Error::io("write", path, error))
 }
 
@@ -69,11 +76,14 @@ pub fn alien(path: &Path, owner: (u32, u32)) -> Result<Option<PathBuf>> {
 /// Let `one` and `other`, both there and on the same file system, change places: at no instant is
 /// either missing (rename(2), `RENAME_EXCHANGE`).
 pub fn exchange(one: &Path, other: &Path) -> Result<()> {
-    renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE)
-        .map_err(std::io::Error::from)
-        .and_then(|()| sync_parent(one))
-        .and_then(|()| sync_parent(other))
-        .map_err(|error| Error::io("exchange", other, error))
+    let exchanged = (|| {
+        let (one, other) = (Place::named(one)?, Place::named(other)?);
+        let (one, other) = (one.path(), other.path());
+        renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE)?;
+        sync_parent(one)?;
+        sync_parent(other)
+    })();
+    exchanged.map_err(|error| Error::io("exchange", other, error))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Original {
             }
             Self::Directory { path, mode, uid, gid } => {
                 let owner = host.is_live().then_some((*uid, *gid));
-                fs::make_dir(&host.path(path), Attributes { mode: *mode, owner })?;
+                fs::make_dir(&host.path_to(path), Attributes { mode: *mode, owner })?;
             }
             Self::AbsentTree { path } => fs::remove_tree(&host.path(path))?,
             Self::Unit { name, enabled, active } => systemd::restore(name, enabled, *active)?,

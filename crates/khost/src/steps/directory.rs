@@ -59,12 +59,13 @@ impl Step for Directory {
     fn check(&self, context: &Context<'_>) -> Result<Status> {
         let path = self.path.display();
         let real = context.host.path(&self.path);
+        let leads_to = context.host.path_to(&self.path);
         match fs::look(&real)? {
             None => {
                 let what = format!("make directory {path} ({:04o} {})", self.mode, self.owner);
                 Ok(Status::Differs(Change::new(what)))
             }
-            Some(found) if found.is_dir() || real.is_dir() => {
+            Some(found) if found.is_dir() || leads_to.is_dir() => {
                 attributes_differ(context.host, &self.path, self.mode, &self.owner)
             }
             Some(_) => Err(Error::host("not-a-directory", format!("`{path}` is in the way"))
@@ -88,6 +89,6 @@ impl Step for Directory {
         let host = context.host;
         make_parents(host, &self.path)?;
         let attributes = Attributes { mode: self.mode, owner: host.ids(&self.owner)? };
-        fs::make_dir(&host.path(&self.path), attributes)
+        fs::make_dir(&host.path_to(&self.path), attributes)
     }
 }
