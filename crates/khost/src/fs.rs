@@ -2,7 +2,7 @@
 //!
 //! Paths here are real ones, from [`crate::Host::path`]. Whatever changes a directory is durable
 //! on return: file and directory are synced, so power loss cannot undo it. Links on the way are
-//! followed only when they can be trusted: see [`place`].
+//! followed only when they can be trusted: see `fs/place.rs`.
 
 mod foreign;
 mod place;

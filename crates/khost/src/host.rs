@@ -15,7 +15,7 @@ pub struct Host {
     root: PathBuf,
 }
 
-/// As many as the kernel follows (path_resolution(7)).
+/// As many as the kernel follows (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 
 /// The names on `path`, last first.

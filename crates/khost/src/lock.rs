@@ -37,12 +37,12 @@ impl Lock {
             fs::make_dirs(&dir, 0o755)?;
             match Self::try_take(&path) {
                 Ok(Some(lock)) => return Ok(lock),
-                Ok(None) => {}
+                // Removed, or its holder ended, between two looks.
+                Ok(None) | Err(Busy::Unknown) => {}
                 Err(Busy::Holder(pid)) => {
                     holder = Some(pid);
                     break;
                 }
-                Err(Busy::Unknown) => {} // it may have ended between the two looks
                 Err(Busy::Failed(error)) => return Err(Error::io("lock", &path, error)),
             }
         }
@@ -107,7 +107,7 @@ enum Busy {
 }
 
 /// The pid of the process that holds the lock on the file `inode` of the file system `device`, as
-/// the kernel has it (proc_locks(5)); none when nobody does, or one of another pid namespace.
+/// the kernel has it (`proc_locks(5)`); none when nobody does, or one of another pid namespace.
 fn holder(device: u64, inode: u64) -> Option<u32> {
     let table = std::fs::read_to_string("/proc/locks").ok()?;
     let id = format!("{:02x}:{:02x}:{inode}", stat::major(device), stat::minor(device));

@@ -20,7 +20,7 @@ use nix::{
 
 use crate::host::names;
 
-/// As many as the kernel follows (path_resolution(7)).
+/// As many as the kernel follows (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;
 /// The thing itself, a link too; nothing of it is read, so no right to read it is needed.
 const ITSELF: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
