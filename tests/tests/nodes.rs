@@ -105,13 +105,19 @@ fn a_further_control_plane(first: &Node, node: &Node) {
     assert!(!members.contains("isLearner"), "{members}");
     first.must("etcdctl.sh member list | grep -c started | grep -x 2");
 
-    node.ends("kcp apply", 2, "run `kcp join-command node2` on a control plane");
+    let said = node.ends("kcp apply", 2, "error[join-document-missing]");
+    assert!(said.contains("run `kcp join-command node2` on a control plane"), "{said}");
     first.ends("kcp join-command node9 > /tmp/x", 2, "there is no node `node9`");
     first.ends("kcp join-command node1 > /tmp/x", 2, "name the node that is to join");
     let others = first.secret("kcp join-command node3");
     assert!(!String::from_utf8_lossy(&others).contains("certificate-key"), "it is for a worker");
     let (code, said) = node.fed("kcp join -", &others);
     assert!(code == 2 && said.contains("error[join-other-node]"), "{code}: {said}");
+
+    carry(first, "kcp join-command node2", node, "kcp join -");
+    spoil(node, "certificate-key");
+    let said = node.ends("kcp apply", 1, "error[certificates-not-fetched]");
+    assert!(said.contains("run `kcp join-command node2` on a control plane"), "{said}");
 
     // The same is looked at as before `kubeadm init`, and a run that was killed is gone on with.
     carry(first, "kcp join-command node2", node, "kcp join -");
@@ -140,6 +146,14 @@ fn a_further_control_plane(first: &Node, node: &Node) {
     }
 }
 
+/// What was brought for the node is another key or digest than the cluster's.
+fn spoil(node: &Node, what: &str) {
+    node.must(&format!(
+        "sed -i -E 's/(\"{what}\": *\"(sha256:)?)[0-9a-f]{{8}}/\\100000000/' \
+         /etc/kubernetes/kubeadm-join.json && grep -q '[\":]00000000' /etc/kubernetes/kubeadm-join.json"
+    ));
+}
+
 /// A worker, which is an etcd member as well, and loses that disk.
 fn a_worker(first: &Node, node: &Node) {
     carry(first, "kpki export node3", node, "kpki import -");
@@ -150,6 +164,11 @@ fn a_worker(first: &Node, node: &Node) {
     assert!(said.contains("in place of member"), "{said}");
     first.must("etcdctl.sh member list | grep -c started | grep -x 3");
 
+    node.must("knode apply");
+    carry(first, "kcp join-command node3", node, "kcp join -");
+    spoil(node, "ca-key-hash");
+    let said = node.ends("kcp apply", 1, "error[kubeadm-join-failed]");
+    assert!(said.contains("run `kcp join-command node3` on a control plane"), "{said}");
     carry(first, "kcp join-command node3", node, "kcp join -");
     node.must("make -C /root/k8steps up");
     node.must(

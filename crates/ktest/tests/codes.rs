@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Whose codes are looked for.
-const SHOWN: [&str; 9] = [
+/// Whose codes are looked for: everybody's.
+const SHOWN: [&str; 10] = [
     "bins/kapps",
     "bins/kcni",
+    "bins/kcp",
     "bins/ketcd",
     "bins/kfetch",
     "bins/knode",
@@ -23,12 +24,14 @@ const SHOWN: [&str; 9] = [
 const MAKES: [&str; 3] = ["Error::input(", "Error::host(", "found.add("];
 
 /// Codes that no test can bring about, and why the error is there all the same.
-const UNSHOWN: [(&str, &str); 12] = [
+const UNSHOWN: [(&str, &str); 14] = [
     ("cluster-dns-missing", "a description without such an address is refused before"),
     ("export-failed", "JSON is made of our own types, which can be written"),
     ("hostname-failed", "the kernel always knows a host name; the call may fail by its type"),
     ("init-failed", "TOML is made of our own types, which can be written"),
+    ("join-failed", "JSON is made of our own types, which can be written"),
     ("man-failed", "a page is made in memory, which takes all of it"),
+    ("no-randomness", "the kernel always has random bytes; the call may fail by its type"),
     ("processes-left", "it takes a process that no signal ends"),
     ("renewal-failed", "JSON, as before; and whoever signs is known of all that is renewed"),
     ("render-failed", "YAML and TOML are made of our own types, which can be written"),
