@@ -31,9 +31,8 @@ pub(crate) fn there() -> Wait {
     let begun = OnceCell::new();
     Wait::new(awaited, move |context| {
         let begun: &Instant = begun.get_or_init(Instant::now);
-        let is_there = fs::exists(&context.host.path(Cni::PATH));
-        let comes = Lock::holder(context.host, "kcni").is_some() || begun.elapsed() < PATIENCE;
-        if !is_there && comes {
+        let comes = || begun.elapsed() < PATIENCE || Lock::holder(context.host, "kcni").is_some();
+        if !fs::exists(&context.host.path(Cni::PATH)) && comes() {
             return Ok(Seen::NotYet(format!("kcni has not left `{}`", Cni::PATH)));
         }
         Tool::state_on::<Cni>(context.host)?;

@@ -331,16 +331,18 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
     renamed.map_err(|error| Error::io("rename", to, error))
 }
 
+/// Remove the name `path` by `how`, and what a killed write of it left.
+fn take_away(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let place = Place::named(path)?;
+    sweep(place.path())?;
+    how(place.path())?;
+    sync_parent(place.path())
+}
+
 /// Remove a file or link; fine when it is not there.
 #[expect(clippy::disallowed_methods, reason = "the one place files are removed")]
 pub fn remove(path: &Path) -> Result<()> {
-    let removed = (|| {
-        let place = Place::named(path)?;
-        sweep(place.path())?;
-        fs::remove_file(place.path())?;
-        sync_parent(place.path())
-    })();
-    match removed {
+    match take_away(path, |path| fs::remove_file(path)) {
         Err(error) if !absent(&error) => Err(Error::io("remove", path, error)),
         _ => Ok(()),
     }
@@ -348,13 +350,7 @@ pub fn remove(path: &Path) -> Result<()> {
 
 /// Remove a directory if it is empty; says whether it is gone.
 pub fn remove_empty_dir(path: &Path) -> Result<bool> {
-    let removed = (|| {
-        let place = Place::named(path)?;
-        sweep(place.path())?;
-        fs::remove_dir(place.path())?;
-        sync_parent(place.path())
-    })();
-    match removed {
+    match take_away(path, |path| fs::remove_dir(path)) {
         Ok(()) => Ok(true),
         Err(error) if absent(&error) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),

@@ -16,7 +16,7 @@ pub struct Host {
 }
 
 /// As many as the kernel follows (`path_resolution(7)`).
-const MOST_LINKS: usize = 40;
+pub(crate) const MOST_LINKS: usize = 40;
 
 /// The names on `path`, last first.
 pub(crate) fn names(path: &Path) -> Vec<OsString> {

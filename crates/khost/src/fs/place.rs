@@ -18,10 +18,8 @@ use nix::{
     unistd::geteuid,
 };
 
-use crate::host::names;
+use crate::host::{MOST_LINKS, names};
 
-/// As many as the kernel follows (`path_resolution(7)`).
-const MOST_LINKS: usize = 40;
 /// The thing itself, a link too; nothing of it is read, so no right to read it is needed.
 const ITSELF: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
