@@ -68,6 +68,11 @@ impl Lock {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(Busy::Failed)?,
         };
+        Self::of(file, path)
+    }
+
+    /// The lock of `file`, which was at `path` when it was opened.
+    fn of(file: File, path: &Path) -> std::result::Result<Option<Self>, Busy> {
         let found = file.metadata().map_err(Busy::Failed)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -153,7 +158,7 @@ mod tests {
         thread,
     };
 
-    use super::{Lock, flock};
+    use super::{Busy, Lock, flock};
     use crate::Host;
 
     #[test]
@@ -185,6 +190,22 @@ mod tests {
         assert!(turns.into_inner() > 1, "nobody ever held it");
         let codes = codes.into_inner().unwrap();
         assert!(codes.iter().all(|code| *code == "already-running"), "{codes:?}");
+    }
+
+    #[test]
+    fn a_file_that_was_removed_since_it_was_opened_is_no_lock() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        fs::create_dir_all(root.path().join("run")).unwrap();
+        let lock = Lock::take(&host, "test").unwrap();
+        let path = lock.path.clone();
+        let opened = || fs::File::options().write(true).open(&path).unwrap();
+        let early = opened();
+        lock.remove().unwrap();
+        assert!(matches!(Lock::of(early, &path), Ok(None)), "nobody else could see it held");
+        let _other = Lock::take(&host, "test").unwrap();
+        let late = Lock::of(opened(), &path);
+        assert!(matches!(late, Err(Busy::Holder(pid)) if pid == std::process::id()));
     }
 
     #[test]
