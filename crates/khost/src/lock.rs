@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::ErrorKind,
+    io::{ErrorKind, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -114,7 +114,45 @@ enum Busy {
 /// The pid of the process that holds the lock on the file `inode` of the file system `device`, as
 /// the kernel has it (`proc_locks(5)`); none when nobody does, or one of another pid namespace.
 fn holder(device: u64, inode: u64) -> Option<u32> {
-    let table = std::fs::read_to_string("/proc/locks").ok()?;
+    for _ in 0..TRIES {
+        let table = locks().ok()?;
+        if let Some(pid) = holder_in(&table.text, device, inode) {
+            return Some(pid);
+        }
+        if table.whole {
+            break;
+        }
+    }
+    None
+}
+
+/// What the kernel said of its locks.
+struct Locks {
+    text: String,
+    /// Told in one piece: between two reads, a lock that is given back moves those behind it, and
+    /// one of them is left out.
+    whole: bool,
+}
+
+/// The table of locks, in as few reads as the kernel allows: it tells a page at a time.
+fn locks() -> std::io::Result<Locks> {
+    let mut file = File::open("/proc/locks")?;
+    let (mut text, mut reads) = (Vec::new(), 0);
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            break;
+        }
+        text.extend_from_slice(&piece[..length]);
+        reads += 1;
+    }
+    let text = String::from_utf8_lossy(&text).into_owned();
+    Ok(Locks { text, whole: reads <= 1 })
+}
+
+/// As [`holder`], in a table of locks.
+fn holder_in(table: &str, device: u64, inode: u64) -> Option<u32> {
     let id = format!("{:02x}:{:02x}:{inode}", stat::major(device), stat::minor(device));
     let same_number = format!(":{inode}");
     let mut held = table.lines().filter_map(flock);
@@ -216,7 +254,12 @@ mod tests {
         let file = root.path().join("run/k8steps/test.lock");
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, "1\n").unwrap();
-        let mut other = Command::new("flock").arg(&file).args(["sleep", "60"]).spawn().unwrap();
+        let mut other = Command::new("flock")
+            .arg("--no-fork")
+            .arg(&file)
+            .args(["sleep", "60"])
+            .spawn()
+            .unwrap();
         let error = loop {
             match Lock::take(&host, "test") {
                 Ok(lock) => drop(lock),
@@ -241,6 +284,27 @@ mod tests {
         assert_eq!(Lock::holder(&host, "test"), Some(std::process::id()));
         drop(lock);
         assert_eq!(Lock::holder(&host, "test"), None, "it was given back");
+    }
+
+    #[test]
+    fn who_holds_it_is_seen_though_others_come_and_go() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        fs::create_dir_all(root.path().join("run")).unwrap();
+        let done = AtomicUsize::new(0);
+        // More than the kernel tells in one read.
+        let _many: Vec<_> = (0..100).map(|n| Lock::take(&host, &format!("many-{n}"))).collect();
+        let _lock = Lock::take(&host, "test").unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while done.load(Ordering::SeqCst) == 0 {
+                    drop(Lock::take(&host, "other").unwrap());
+                }
+            });
+            let unseen = (0..2000).filter(|_| Lock::holder(&host, "test").is_none()).count();
+            done.store(1, Ordering::SeqCst);
+            assert_eq!(unseen, 0, "of 2000 looks");
+        });
     }
 
     #[test]
