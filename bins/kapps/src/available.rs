@@ -7,7 +7,7 @@ use khost::{
     kubectl::Kubectl,
     pods::{self, Meaning, Pods},
     steps::{manifest::title, wait::Wait},
-    wait::{Awaited, Seen, Told},
+    wait::{Awaited, Seen},
 };
 use serde_json::{Value, json};
 
@@ -41,12 +41,11 @@ fn wait(name: &str, wanted: Vec<Value>, cluster: Rc<Cluster>) -> Wait {
         limit: Duration::from_secs(180),
         look: format!("kubectl -n {namespace} describe pods"),
     };
-    let told = Told::default();
     Wait::new(awaited, move |context| {
         let Some((object, lacking)) = cluster.first_lacking(&wanted) else {
             return Ok(Seen::Ready);
         };
-        let reason = told.every_few_seconds(|| reason(context.host, object));
+        let reason = context.explained(|| reason(context.host, object));
         Ok(Seen::NotYet(format!("{}: {lacking}{reason}", title(object))))
     })
 }

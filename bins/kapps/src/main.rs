@@ -128,15 +128,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     }
 
     let mut steps = StepList::new();
-    if cluster.addons.helm.enabled {
-        let (program, app) = helm::program(&artifacts)?;
-        steps.add(program);
-        steps.add(helm::completion());
-        apps.insert("helm".into(), app);
-    } else {
-        steps.extend([helm::COMPLETION, helm::PROGRAM].map(|path| Withdrawn::new(NAME, path)));
-    }
-    steps.extend(Manifest::looked_at_together(addons.iter().map(Addon::manifest).collect()));
+    steps.extend(Manifest::together(addons.iter().map(Addon::manifest).collect()));
     if !own.is_empty() {
         steps.add(khost::admission::pods_admitted()); // pods may be among them
         steps.add(OwnManifests::new(own)); // after the add-ons, whose definitions they may use
@@ -146,12 +138,22 @@ fn steps(tool: &Tool) -> Result<StepList> {
     if !cluster.addons.node_feature_discovery.enabled {
         steps.add(Withdrawn::new(NAME, node_feature_discovery::FEATURES_DIR));
     }
-    // The controller manager signs once it works, and is then at the add-ons' pods already.
-    serving::add_to(&mut steps, &cluster);
     steps.add(network::there());
+    // Asked for only now: the controller manager, which signs, need not be waited for any more.
+    steps.extend(serving::signed(&cluster));
     steps.extend(available::waits(&addons)); // all were applied first: they start together
     if cluster.addons.coredns.enabled {
         steps.add(lookup::answered(control_plane.cluster_dns, &cluster.kubernetes.dns_domain));
+    }
+    // What no pod waits for comes last.
+    serving::add_timer(&mut steps, &cluster);
+    if cluster.addons.helm.enabled {
+        let (program, app) = helm::program(&artifacts)?;
+        steps.add(program);
+        steps.add(helm::completion());
+        apps.insert("helm".into(), app);
+    } else {
+        steps.extend([helm::COMPLETION, helm::PROGRAM].map(|path| Withdrawn::new(NAME, path)));
     }
     steps.add(Tool::leave(&Apps { schema: kspec::SCHEMA, apps })?);
     Ok(steps)

@@ -74,11 +74,13 @@ fn steps(tool: &Tool) -> Result<StepList> {
     links::check_chosen(&tool.host, flannel)?;
 
     let mut steps = StepList::new();
-    steps.extend(plugins::installed(&artifacts)?);
-    steps.add(runtime::forgotten_at_boot());
+    // First: the controller manager has begun, and makes the pod meanwhile. It waits for the
+    // programs before it tells the runtime that there is a network (see the template).
     if node.is(Role::ControlPlane) {
         steps.add(flannel::applied(&cluster, &artifacts, &control_plane)?);
     }
+    steps.extend(plugins::installed(&artifacts)?);
+    steps.add(runtime::forgotten_at_boot());
     steps.add(subnet::given(&cluster.network.pod_cidr, &node.name));
     steps.add(links::OldTunnels::gone(flannel));
     steps.add(links::OldRules::gone(flannel));

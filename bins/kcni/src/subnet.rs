@@ -7,7 +7,7 @@ use khost::{
     kubectl::Kubectl,
     pods::{self, Pods},
     steps::{deferred::Deferred, wait::Wait},
-    wait::{Awaited, Seen, Told},
+    wait::{Awaited, Seen},
 };
 use kspec::{
     Cidr,
@@ -58,7 +58,7 @@ impl Share {
 /// flannel has given this node its share, and its pod is the present one and ready: then the
 /// container runtime has its configuration, too (see the template).
 pub(crate) fn given(pods: &Cidr, node: &str) -> Wait {
-    let (pods, told) = (*pods, Told::default());
+    let pods = *pods;
     let own = Pods {
         namespace: "kube-system".into(),
         selector: "app=flannel".into(),
@@ -76,9 +76,8 @@ pub(crate) fn given(pods: &Cidr, node: &str) -> Wait {
             Ok(_) if is_present(&own) => return Ok(Seen::Ready),
             Ok(_) => "flannel's pod is not ready, or of an earlier configuration".into(),
         };
-        let told =
-            told.every_few_seconds(|| pods::explained(&own.reason(context.host), &reason::KNOWN));
-        Ok(Seen::NotYet(format!("{lacking}\n{told}")))
+        let why = || format!("\n{}", pods::explained(&own.reason(context.host), &reason::KNOWN));
+        Ok(Seen::NotYet(format!("{lacking}{}", context.explained(why))))
     })
 }
 

@@ -44,11 +44,12 @@ pub fn apply(phase: &str, steps: &StepList, context: &Context<'_>) -> Result<Exi
     let mut changed = 0;
     for step in applicable(steps, context) {
         let id = step.id();
-        let Status::Differs(change) = step.check(context)? else {
+        let waits = step.kind() == Kind::Wait; // what it lacks at first needs no explanation
+        let Status::Differs(change) = context.explaining(!waits, || step.check(context))? else {
             context.report.step(Event::Unchanged, &id, &Change::new(&id));
             continue;
         };
-        if step.kind() == Kind::Wait {
+        if waits {
             context.report.step(Event::Waiting, &id, &change);
             step.apply(context)?;
             context.report.step(Event::Healthy, &id, &change);

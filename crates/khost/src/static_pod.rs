@@ -20,7 +20,7 @@ pub use last_words::last_words;
 
 use crate::{
     Context, Host, Result, Thing, fs,
-    http::{self, Trust},
+    http::{self, Answer, Trust},
     steps::{stamp::Stamp, wait::Wait},
     systemd,
     wait::{Awaited, Seen, until},
@@ -158,7 +158,12 @@ impl StaticPod {
     pub fn healthy(&self) -> Wait {
         let pod = self.clone();
         let what = format!("the {} on {}", self.component.name(), self.url);
-        Wait::new(self.awaited("healthy", what), move |context| pod.ask(context.host))
+        Wait::new(self.awaited("healthy", what), move |context| pod.ask(context))
+    }
+
+    /// Whether it is healthy at this moment.
+    pub fn is_healthy(&self, host: &Host) -> Result<bool> {
+        Ok(self.asked(host)?.is_ok_and(|answer| answer.status == 200))
     }
 
     /// Whether the kubelet is to run it: its manifest is there.
@@ -211,9 +216,9 @@ impl StaticPod {
                 return Ok(Seen::not_yet("the one before has not ended"));
             }
             if running.is_empty() {
-                return Ok(Seen::NotYet(self.with_words(host, "the kubelet has not started it")));
+                return Ok(self.not_yet(context, "the kubelet has not started it"));
             }
-            self.ask(host)
+            self.ask(context)
         })
     }
 
@@ -252,30 +257,37 @@ impl StaticPod {
         Ok(())
     }
 
-    /// One question; when there is no good answer, also what the container said last. The API
-    /// server must prove itself; the others make themselves a certificate at their start, so there
-    /// is no authority to ask for.
-    fn ask(&self, host: &Host) -> Result<Seen> {
+    /// One question; when there is no good answer, also what the container said last.
+    fn ask(&self, context: &Context<'_>) -> Result<Seen> {
+        Ok(match self.asked(context.host)? {
+            Ok(answer) if answer.status == 200 => Seen::Ready,
+            Ok(Answer { status, body, .. }) => {
+                self.not_yet(context, &format!("it answers {status}: {}", failing(&body)))
+            }
+            Err(seen) => self.not_yet(context, &seen),
+        })
+    }
+
+    /// Its answer, or why there is none. The API server must prove itself; the others make
+    /// themselves a certificate at their start, so there is no authority to ask for.
+    fn asked(&self, host: &Host) -> Result<std::result::Result<Answer, String>> {
         let mut trust = Trust::default();
         if self.component == Component::ApiServer {
             trust.ca = fs::read(&host.path(KUBE_CERT_DIR).join("ca.crt"))?;
             if trust.ca.is_none() {
-                return Ok(Seen::not_yet("the cluster has no certificates yet"));
+                return Ok(Err("the cluster has no certificates yet".into()));
             }
         }
-        let seen = match http::get(&http::client(&trust)?, &self.url) {
-            Ok(answer) if answer.status == 200 => return Ok(Seen::Ready),
-            Ok(answer) => format!("it answers {}: {}", answer.status, failing(&answer.body)),
-            Err(reason) => reason,
-        };
-        Ok(Seen::NotYet(self.with_words(host, &seen)))
+        Ok(http::get(&http::client(&trust)?, &self.url))
     }
 
-    fn with_words(&self, host: &Host, seen: &str) -> String {
-        match last_words(host, &[self.component]) {
-            Some(words) => format!("{seen}\n{words}"),
-            None => seen.into(),
-        }
+    fn not_yet(&self, context: &Context<'_>, seen: &str) -> Seen {
+        Seen::NotYet(format!("{seen}{}", context.explained(|| self.words(context.host))))
+    }
+
+    /// What the container said last, from a new line on.
+    fn words(&self, host: &Host) -> String {
+        last_words(host, &[self.component]).map(|words| format!("\n{words}")).unwrap_or_default()
     }
 
     fn awaited(&self, end: &str, what: String) -> Awaited {

@@ -1,6 +1,10 @@
 //! One idempotent change: check, apply, check again.
 
-use std::{cell::RefCell, collections::BTreeSet, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    time::Duration,
+};
 
 use crate::{Host, Result, Thing, report::Report};
 
@@ -73,17 +77,34 @@ pub struct Context<'a> {
     pub limit: Option<Duration>,
     /// Steps before this one that change, or in a plan would change, something.
     pub(crate) changed: RefCell<BTreeSet<String>>,
+    /// Whether reasons are wanted that cost something to find out.
+    explain: Cell<bool>,
 }
 
 impl<'a> Context<'a> {
     /// A context in which nothing has changed yet.
     pub fn new(host: &'a Host, report: &'a Report, limit: Option<Duration>) -> Self {
-        Self { host, report, limit, changed: RefCell::default() }
+        let (changed, explain) = (RefCell::default(), Cell::new(true));
+        Self { host, report, limit, changed, explain }
     }
 
     /// Whether the step with this id, earlier in the list, changes something in this run.
     pub fn changes(&self, id: &str) -> bool {
         self.changed.borrow().contains(id)
+    }
+
+    /// The reason that `find` finds, where somebody will read it; nothing in those turns of a wait
+    /// that nobody is told of. Looking into pods costs the processor that they wait for.
+    pub fn explained(&self, find: impl FnOnce() -> String) -> String {
+        if self.explain.get() { find() } else { String::new() }
+    }
+
+    /// Do `look`, with or without reasons.
+    pub(crate) fn explaining<T>(&self, wanted: bool, look: impl FnOnce() -> T) -> T {
+        let before = self.explain.replace(wanted);
+        let seen = look();
+        self.explain.set(before);
+        seen
     }
 }
 

@@ -1,7 +1,6 @@
 //! Waiting, with a limit and a reason.
 
 use std::{
-    cell::RefCell,
     thread,
     time::{Duration, Instant},
 };
@@ -21,21 +20,6 @@ impl Seen {
     /// Not yet, because of `reason`.
     pub fn not_yet(reason: impl Into<String>) -> Self {
         Self::NotYet(reason.into())
-    }
-}
-
-/// A reason that is costly to find out, and wanted in every turn of a wait.
-#[derive(Debug, Default)]
-pub struct Told(RefCell<Option<(Instant, String)>>);
-
-impl Told {
-    /// What `find` says; it is asked again only when its last answer is older than three seconds.
-    pub fn every_few_seconds(&self, find: impl FnOnce() -> String) -> String {
-        let mut told = self.0.borrow_mut();
-        match &*told {
-            Some((at, words)) if at.elapsed() < Duration::from_secs(3) => words.clone(),
-            _ => told.insert((Instant::now(), find())).1.clone(),
-        }
     }
 }
 
@@ -69,11 +53,13 @@ pub fn until(
     let mut pause = Duration::from_millis(20);
     loop {
         let asked = Instant::now();
-        let seen = match probe()? {
+        let over = started.elapsed() >= limit;
+        let tell = over || told.elapsed() >= Duration::from_secs(10);
+        let seen = match context.explaining(tell, &mut probe)? {
             Seen::Ready => return Ok(()),
             Seen::NotYet(seen) => seen,
         };
-        if started.elapsed() >= limit {
+        if over {
             return Err(Error::host(
                 "timeout",
                 format!("{} did not come within {} s", awaited.what, limit.as_secs()),
@@ -81,7 +67,7 @@ pub fn until(
             .because(format!("last seen: {seen}"))
             .hint(format!("look with `{}`, then run again", awaited.look)));
         }
-        if told.elapsed() >= Duration::from_secs(10) {
+        if tell {
             told = Instant::now();
             let passed = started.elapsed().as_secs();
             let what = format!("{} ({passed} s so far): {seen}", awaited.what);
@@ -89,9 +75,9 @@ pub fn until(
         }
         // A question that costs much is asked less often: who waits is not to keep what it waits
         // for from the processor.
-        let pause_now = pause.max((asked.elapsed() * 2).min(Duration::from_secs(1)));
+        let pause_now = pause.max((asked.elapsed() * 4).min(Duration::from_secs(1)));
         nap(pause_now.min(limit.saturating_sub(started.elapsed())));
-        pause = (pause * 3 / 2).min(Duration::from_millis(300));
+        pause = (pause * 3 / 2).min(Duration::from_millis(100));
     }
 }
 
@@ -103,12 +89,35 @@ pub fn nap(time: Duration) {
 
 #[cfg(test)]
 mod tests {
-    use super::Told;
+    use std::{cell::Cell, time::Duration};
+
+    use super::{Awaited, Seen, until};
+    use crate::{
+        Context, Host,
+        report::{Loudness, Report},
+    };
 
     #[test]
-    fn what_is_costly_is_not_asked_in_every_turn() {
-        let told = Told::default();
-        assert_eq!(told.every_few_seconds(|| "one".into()), "one");
-        assert_eq!(told.every_few_seconds(|| "two".into()), "one");
+    fn a_costly_reason_is_looked_for_when_somebody_reads_it() {
+        let (host, report) = (Host::new("/"), Report::new("test", false, Loudness::Quiet));
+        let awaited = Awaited {
+            id: "never".into(),
+            what: "what never comes".into(),
+            limit: Duration::from_millis(200),
+            look: "true".into(),
+        };
+        let (turns, found) = (Cell::new(0), Cell::new(0));
+        let context = Context::new(&host, &report, None);
+        let error = until(&context, &awaited, || {
+            turns.set(turns.get() + 1);
+            Ok(Seen::NotYet(context.explained(|| {
+                found.set(found.get() + 1);
+                "because".into()
+            })))
+        })
+        .unwrap_err();
+        assert!(error.chain().contains("last seen: because"), "{}", error.chain());
+        assert!(turns.get() > 2 && found.get() == 1, "{} in {}", found.get(), turns.get());
+        assert_eq!(context.explained(|| "as ever".into()), "as ever");
     }
 }

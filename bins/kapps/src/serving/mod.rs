@@ -28,14 +28,18 @@ const SERVICE: &str = "kapps-approve.service";
 /// How long a node that has joined, or whose certificate is about to end, waits at most.
 const EVERY: Duration = Duration::from_secs(300);
 
-/// Approve what is asked for, and go on doing so; or stop that.
-pub(crate) fn add_to(steps: &mut StepList, cluster: &Cluster) {
+/// This node's kubelet has its certificate, and no other node waits for one.
+pub(crate) fn signed(cluster: &Cluster) -> Option<Signed> {
+    cluster.kubelet.rotate_server_certificates.then(|| Signed::new(cluster))
+}
+
+/// Go on approving what is asked for; or stop that.
+pub(crate) fn add_timer(steps: &mut StepList, cluster: &Cluster) {
     let [service, timer] = [SERVICE, TIMER].map(|name| format!("{UNIT_DIR}/{name}"));
     if cluster.kubelet.rotate_server_certificates {
         steps.add(File::new(service).text(service_text()));
         steps.add(File::new(timer).text(timer_text()));
         steps.add(Unit::new(TIMER));
-        steps.add(Signed::new(cluster));
     } else {
         steps.add(UnitOff::new(TIMER));
         steps.extend([timer, service].map(Absent::new));
@@ -58,15 +62,18 @@ pub(crate) struct Answer {
 /// `kubectl-failed` when the API server does not answer.
 pub(crate) fn approve(cluster: &Cluster) -> Result<Answer> {
     let mut answer = Answer::default();
+    let mut granted = Vec::new();
     for request in pending()? {
         match request.allowed(cluster) {
             Ok(node) => {
-                let args = ["certificate", "approve", &request.name];
-                Kubectl::admin().cmd(&args).run()?;
+                granted.push(request.name);
                 answer.approved.push(node);
             }
             Err(why) => answer.refused.push(format!("{}: {why}", request.name)),
         }
+    }
+    if !granted.is_empty() {
+        Kubectl::admin().cmd(&["certificate", "approve"]).args(&granted).run()?;
     }
     Ok(answer)
 }

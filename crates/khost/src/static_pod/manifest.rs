@@ -10,7 +10,7 @@ use super::{
     last_words::{started_since, starts},
 };
 use crate::{
-    Context, Error, Host, Result,
+    Context, Error, Result,
     fs::{self, Attributes},
     wait::{Seen, until},
 };
@@ -84,24 +84,30 @@ impl StaticPod {
                 self.hurry(host, &mut ending)?;
                 return Ok(Seen::not_yet("the kubelet has not ended the one before"));
             }
-            self.look(host, pods.is_empty(), &started)
+            self.look(context, pods.is_empty(), &started)
         })
     }
 
     /// Whether the new pod is healthy; `down` when no container of it runs.
-    fn look(&self, host: &Host, down: bool, started: &BTreeMap<PathBuf, usize>) -> Result<Seen> {
+    fn look(
+        &self,
+        context: &Context<'_>,
+        down: bool,
+        started: &BTreeMap<PathBuf, usize>,
+    ) -> Result<Seen> {
+        let host = context.host;
         let since = started_since(started, &starts(host, self.component));
         let ended = since.saturating_sub(usize::from(!down));
         if ended >= ENDED_IN_VAIN {
             let seen = format!("its container has ended {ended} times");
             let name = self.component.name();
             return Err(Error::host("container-ends", format!("the {name} does not keep running"))
-                .because(self.with_words(host, &seen)));
+                .because(seen + &self.words(host)));
         }
         if down {
-            return Ok(Seen::NotYet(self.with_words(host, "no container of it runs")));
+            return Ok(self.not_yet(context, "no container of it runs"));
         }
-        self.ask(host)
+        self.ask(context)
     }
 }
 
@@ -120,23 +126,28 @@ mod tests {
     use kspec::Cluster;
 
     use super::{StaticPod, same_pod};
-    use crate::{Host, static_pod::Component};
+    use crate::{
+        Context, Host,
+        report::{Loudness, Report},
+        static_pod::Component,
+    };
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "kubelet's hand, in a test")]
     fn a_container_that_ended_twice_is_given_up_with_its_last_words() {
         let root = tempfile::tempdir().unwrap();
-        let host = Host::new(root.path());
+        let (host, report) = (Host::new(root.path()), Report::new("test", false, Loudness::Quiet));
+        let context = Context::new(&host, &report, None);
         let cluster = Cluster::example("node1", [192, 0, 2, 11].into());
         let pod = StaticPod::new(Component::Scheduler, &cluster);
         let dir = host.path("/var/log/pods/kube-system_kube-scheduler-node1_01/kube-scheduler");
         std::fs::create_dir_all(&dir).unwrap();
         let line = "2026-01-02T03:04:05.6Z stderr F unknown flag: --nonsense\n";
         std::fs::write(dir.join("0.log"), line).unwrap();
-        pod.look(&host, true, &BTreeMap::new()).unwrap(); // once: the kubelet starts another
+        pod.look(&context, true, &BTreeMap::new()).unwrap(); // once: the kubelet starts another
 
         std::fs::write(dir.join("1.log"), line).unwrap();
-        let error = pod.look(&host, true, &BTreeMap::new()).unwrap_err();
+        let error = pod.look(&context, true, &BTreeMap::new()).unwrap_err();
         assert_eq!(error.code(), "container-ends");
         let said = error.chain();
         for words in ["the scheduler does not keep running", "ended 2 times", "--nonsense"] {

@@ -19,61 +19,114 @@ use crate::{
 /// Some objects, as JSON values.
 #[derive(Debug, Clone)]
 pub struct Manifest {
+    own: Rc<Named>,
+    group: Rc<Group>,
+    applied: Cell<bool>,
+}
+
+/// Objects that have a name together.
+#[derive(Debug)]
+struct Named {
     name: String,
     phase: &'static str,
     objects: Vec<Value>,
     causes: Vec<Thing>,
-    together: Option<Rc<Together>>,
+}
+
+/// Manifests that are asked for with one `kubectl get`, and of which those that differ are applied
+/// with one `kubectl apply`, when the first of them is: each call asks the API server for all that
+/// it serves before it says a word.
+#[derive(Debug)]
+struct Group {
+    all: Vec<Rc<Named>>,
+    before: OnceCell<Vec<Value>>,
+    after: OnceCell<Vec<Value>>,
     applied: Cell<bool>,
 }
 
-/// Manifests that are asked for with one `kubectl get`, at the first look at any of them.
-#[derive(Debug)]
-struct Together {
-    list: String,
-    live: OnceCell<Vec<Value>>,
+impl Group {
+    fn of(all: Vec<Rc<Named>>) -> Rc<Self> {
+        let (before, after) = (OnceCell::new(), OnceCell::new());
+        Rc::new(Self { all, before, after, applied: Cell::new(false) })
+    }
+
+    /// Their objects as they are in the cluster: as they were before any was applied, or are now.
+    fn live(&self, after: bool) -> Result<&[Value]> {
+        let seen = if after { &self.after } else { &self.before };
+        if seen.get().is_none() {
+            let list = list(self.all.iter().flat_map(|named| &named.objects));
+            let found = Kubectl::admin().get(&list)?;
+            return Ok(seen.get_or_init(|| found));
+        }
+        Ok(seen.get().map_or(&[], Vec::as_slice))
+    }
+
+    /// Those that are to be applied, as long as none has been.
+    fn differing(&self) -> Result<Vec<&Named>> {
+        if self.applied.get() {
+            return Ok(Vec::new());
+        }
+        let live = self.live(false)?;
+        Ok(self
+            .all
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|named| named.difference(live).is_some())
+            .collect())
+    }
+}
+
+impl Named {
+    /// What has to be changed in the cluster, where its objects are `live`.
+    fn difference(&self, live: &[Value]) -> Option<Change> {
+        let mut differences = Vec::new();
+        let mut shown = String::new();
+        for object in &self.objects {
+            let title = title(object);
+            let Some(found) = live.iter().find(|live| same(live, object)) else {
+                differences.push(format!("+{title}"));
+                continue;
+            };
+            if let Some(path) = first_difference(object, found) {
+                differences.push(format!("~{title} ({path})"));
+                shown += &diff(&pretty(&projected(object, found)), &pretty(object));
+            }
+        }
+        (!differences.is_empty()).then(|| {
+            let what = format!("apply {}: {}", self.name, differences.join(", "));
+            let detail = (!shown.is_empty()).then_some(Detail::Diff(shown));
+            Change { what, detail }
+        })
+    }
 }
 
 impl Manifest {
     /// The `objects` called `name` together, applied by `phase`, which is the field manager.
     pub fn new(name: &str, phase: &'static str, objects: Vec<Value>) -> Self {
         let objects = objects.into_iter().map(|object| marked(object, phase)).collect();
-        let applied = Cell::new(false);
-        Self { name: name.into(), phase, objects, causes: Vec::new(), together: None, applied }
+        Self::alone(Named { name: name.into(), phase, objects, causes: Vec::new() })
+    }
+
+    fn alone(named: Named) -> Self {
+        let own = Rc::new(named);
+        Self { group: Group::of(vec![Rc::clone(&own)]), own, applied: Cell::new(false) }
     }
 
     /// What its pods bring about on the machine. Reset puts that back once they are gone.
     #[must_use]
-    pub fn causing(mut self, things: impl IntoIterator<Item = Thing>) -> Self {
-        self.causes.extend(things);
-        self
+    pub fn causing(self, things: impl IntoIterator<Item = Thing>) -> Self {
+        let Named { name, phase, objects, causes } = &*self.own;
+        let causes = causes.iter().cloned().chain(things).collect();
+        Self::alone(Named { name: name.clone(), phase, objects: objects.clone(), causes })
     }
 
-    /// `manifests`, to be looked at together: quick when there is nothing to do.
-    pub fn looked_at_together(mut manifests: Vec<Self>) -> Vec<Self> {
-        let list = list(manifests.iter().flat_map(|manifest| &manifest.objects));
-        let together = Rc::new(Together { list, live: OnceCell::new() });
-        for manifest in &mut manifests {
-            manifest.together = Some(Rc::clone(&together));
-        }
-        manifests
-    }
-
-    /// Its objects as they are in the cluster, and perhaps others. What was seen before it was
-    /// applied is not what is there now.
-    fn live(&self) -> Result<Vec<Value>> {
-        let Some(together) = self.together.as_ref().filter(|_| !self.applied.get()) else {
-            return Kubectl::admin().get(&self.list());
-        };
-        if let Some(live) = together.live.get() {
-            return Ok(live.clone());
-        }
-        let live = Kubectl::admin().get(&together.list)?;
-        Ok(together.live.get_or_init(|| live).clone())
-    }
-
-    fn list(&self) -> String {
-        list(&self.objects)
+    /// `manifests` of one phase, to be looked at and applied together.
+    pub fn together(manifests: Vec<Self>) -> Vec<Self> {
+        let all: Vec<_> = manifests.into_iter().map(|manifest| manifest.own).collect();
+        let group = Group::of(all.clone());
+        all.into_iter()
+            .map(|own| Self { own, group: Rc::clone(&group), applied: Cell::new(false) })
+            .collect()
     }
 }
 
@@ -132,46 +185,38 @@ fn named(object: &Value) -> Value {
 
 impl Step for Manifest {
     fn id(&self) -> String {
-        format!("manifest:{}", self.name)
+        format!("manifest:{}", self.own.name)
     }
 
     fn check(&self, _: &Context<'_>) -> Result<Status> {
-        let live = self.live()?;
-        let mut differences = Vec::new();
-        let mut shown = String::new();
-        for object in &self.objects {
-            let title = title(object);
-            let Some(found) = live.iter().find(|live| same(live, object)) else {
-                differences.push(format!("+{title}"));
-                continue;
-            };
-            if let Some(path) = first_difference(object, found) {
-                differences.push(format!("~{title} ({path})"));
-                shown += &diff(&pretty(&projected(object, found)), &pretty(object));
-            }
-        }
-        Ok(if differences.is_empty() {
-            Status::Done
-        } else {
-            let what = format!("apply {}: {}", self.name, differences.join(", "));
-            let detail = (!shown.is_empty()).then_some(Detail::Diff(shown));
-            Status::Differs(Change { what, detail })
-        })
+        let live = self.group.live(self.applied.get())?;
+        Ok(self.own.difference(live).map_or(Status::Done, Status::Differs))
     }
 
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
-        let mut things = self.causes.clone(); // first: reset walks backwards
-        things.extend(made(context, self.phase, &self.name, &self.objects, &self.live()?)?);
+        let mut things = Vec::new();
+        for Named { name, phase, objects, causes } in self.group.differing()? {
+            things.extend(causes.iter().cloned()); // first: reset walks backwards
+            things.extend(made(context, phase, name, objects, self.group.live(false)?)?);
+        }
         Ok(things)
     }
 
     fn apply(&self, _: &Context<'_>) -> Result<()> {
         self.applied.set(true);
-        Kubectl::admin().apply(self.phase, &self.list()).map_err(|error| {
-            Error::host("manifest-refused", format!("cannot apply `{}`", self.name))
+        let differing = self.group.differing()?;
+        if differing.is_empty() {
+            return Ok(()); // with the first of them
+        }
+        let manifest = list(differing.iter().flat_map(|named| &named.objects));
+        Kubectl::admin().apply(self.own.phase, &manifest).map_err(|error| {
+            let names: Vec<_> = differing.iter().map(|named| named.name.as_str()).collect();
+            Error::host("manifest-refused", format!("cannot apply `{}`", names.join("`, `")))
                 .because(error)
                 .hint("see whether the API server runs: `kcp check`")
-        })
+        })?;
+        self.group.applied.set(true);
+        Ok(())
     }
 }
 
