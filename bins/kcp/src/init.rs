@@ -2,8 +2,12 @@
 
 mod before;
 mod failure;
+mod stages;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use khost::{
     Change, Cmd, Context, Host, Result, Status, Step, Thing, fs,
@@ -17,9 +21,7 @@ use kspec::{
     state::{CgroupVersion, Facts, Family},
 };
 
-use crate::{
-    encryption, inputs::Inputs, kube_proxy, kubeadm, kubeadm_config, marker::Marker, static_pods,
-};
+use crate::{encryption, inputs::Inputs, kube_proxy, kubeadm_config, marker::Marker, static_pods};
 pub(crate) use before::{
     fit, fit_for_worker, refuse_a_member_of_another_cluster, refuse_another_cluster,
 };
@@ -100,14 +102,9 @@ impl Init {
     fn attempt(&self, context: &Context<'_>) -> Result<(), Failure> {
         let mut ignored = ignored(&self.inputs.cluster, &self.inputs.facts);
         ignored.extend(left_behind(context.host)?);
-        let ignored = format!("--ignore-preflight-errors={}", ignored.join(","));
         let limit = self.inputs.cluster.kubeadm.init_timeout_seconds;
         let limit = context.limit.map_or(limit, |limit| limit.as_secs());
-        // CoreDNS is kapps' part. The last phase prints how to join, with a secret token. No
-        // `--upload-certs` either: that is for further control planes, its key is a secret, and
-        // what it uploads is gone after two hours.
-        let skipped = "--skip-phases=addon/coredns,show-join-command";
-        kubeadm::run(context, &["init", skipped, "--skip-token-print", &ignored], limit)
+        stages::run(context, &self.pods, &ignored, Duration::from_secs(limit))
             .map_err(|error| failure::explained(context.host, &self.inputs, error))
     }
 }

@@ -1,6 +1,10 @@
 //! The kubelet of a node that is part of a cluster runs.
 
-use khost::{Change, Cmd, Context, Result, Status, Thing, fs, steps::command::Guarded};
+use khost::{
+    Change, Cmd, Context, Result, Status, Thing, fs,
+    http::{self, Trust},
+    steps::command::Guarded,
+};
 use kspec::paths::KUBELET_CONF;
 
 use crate::init;
@@ -27,4 +31,15 @@ fn check(context: &Context<'_>) -> Result<Status> {
         "active" | "activating" | "reloading" => Status::Done,
         state => Status::Differs(Change::values(format!("start {UNIT}"), state, "active")),
     })
+}
+
+/// What is wrong with it, as it says itself (`--healthz-port`); none when it works.
+pub(crate) fn unhealthy() -> Option<String> {
+    let url = "http://127.0.0.1:10248/healthz";
+    let client = http::client(&Trust::default()).ok()?;
+    match http::get(&client, url) {
+        Ok(answer) if answer.status == 200 => None,
+        Ok(answer) => Some(format!("{url} answers {}: {}", answer.status, answer.body.trim())),
+        Err(why) => Some(why),
+    }
 }

@@ -7,20 +7,25 @@
 mod patch;
 
 use khost::{
-    Change, Context, Error, Result, Status, kubectl::Kubectl, steps::command::Guarded, wait::nap,
+    Change, Context, Error, Result, Status,
+    kubectl::Kubectl,
+    static_pod::{Component, StaticPod},
+    steps::command::Guarded,
+    wait::nap,
 };
 use kspec::{Cluster, Node, Role};
 use serde_json::{Value, json};
 
-use crate::{init, kubelet};
+use crate::{init, inputs::Inputs, kubelet};
 use patch::Patch;
 
 /// The node may change between reading and writing it, by its kubelet for one.
 const ATTEMPTS: u32 = 5;
 
 /// The node has what cluster.toml says, and no longer what it said.
-pub(crate) fn wanted(node: &Node) -> Guarded {
-    let (asked, set) = (node.clone(), node.clone());
+pub(crate) fn wanted(inputs: &Inputs) -> Guarded {
+    let (asked, set) = (inputs.node.clone(), inputs.node.clone());
+    let api_server = StaticPod::new(Component::ApiServer, &inputs.cluster);
     Guarded::new(
         "node-labels",
         move |context: &Context<'_>| {
@@ -29,8 +34,7 @@ pub(crate) fn wanted(node: &Node) -> Guarded {
                     .report
                     .say(&format!("cluster.toml has no labels and no taints for {}", asked.name));
             }
-            let starting = init::comes(context) || context.changes(kubelet::ID);
-            let live = if starting && !Kubectl::admin().answers() {
+            let live = if starting(context) && !api_server.is_healthy(context.host)? {
                 json!({}) // in a plan: kubeadm is yet to register it
             } else {
                 live(&asked)?
@@ -46,11 +50,11 @@ pub(crate) fn of_workers(cluster: &Cluster) -> Guarded {
     let workers = cluster.with_role(Role::Worker).filter(|node| !node.is(Role::ControlPlane));
     let workers: Vec<_> = workers.cloned().collect();
     let set = workers.clone();
+    let api_server = StaticPod::new(Component::ApiServer, cluster);
     Guarded::new(
         "worker-labels",
         move |context: &Context<'_>| {
-            let starting = init::comes(context) || context.changes(kubelet::ID);
-            if workers.is_empty() || (starting && !Kubectl::admin().answers()) {
+            if workers.is_empty() || starting(context) && !api_server.is_healthy(context.host)? {
                 return Ok(Status::Done);
             }
             let differing = differing(&workers)?;
@@ -64,6 +68,11 @@ pub(crate) fn of_workers(cluster: &Cluster) -> Guarded {
         },
         move |_| differing(&set)?.iter().try_for_each(|(node, _)| apply(node)),
     )
+}
+
+/// Whether, in this run, the API server is started; in a plan it does not answer yet.
+fn starting(context: &Context<'_>) -> bool {
+    init::comes(context) || context.changes(kubelet::ID)
 }
 
 /// Those of `workers` that are in the cluster and differ, and in what.

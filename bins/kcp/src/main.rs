@@ -184,7 +184,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     }
     steps.add(settings::applied(&inputs, &config));
     steps.add(health::registered(&inputs.node.name));
-    steps.add(labels::wanted(&inputs.node));
+    steps.add(labels::wanted(&inputs));
     steps.add(labels::of_workers(&inputs.cluster));
     steps.add(leave::state(&inputs));
     Ok(steps)

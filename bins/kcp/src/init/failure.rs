@@ -5,7 +5,7 @@ use khost::{
     static_pod::{Component, last_words},
 };
 
-use crate::{etcd, inputs::Inputs, kubeadm};
+use crate::{etcd, inputs::Inputs, kubeadm, kubelet};
 
 /// A failed attempt.
 #[derive(Debug)]
@@ -85,8 +85,12 @@ pub(super) fn explained(host: &Host, inputs: &Inputs, error: Error) -> Failure {
     if error.code() == "kubeadm-busy" {
         return error.into();
     }
-    let words = kubeadm::words(&error);
-    let too_slow = error.code() == "program-too-slow";
+    let mut words = kubeadm::words(&error);
+    let in_vain = error.code() == "timeout"; // for the API server
+    if in_vain && let Some(why) = kubelet::unhealthy() {
+        words = format!("the kubelet is not healthy: {why}\n{words}");
+    }
+    let too_slow = in_vain || error.code() == "program-too-slow";
     let pod = if too_slow || waited(&words) { last_words(host, &Component::ALL) } else { None };
     let etcd = if pod.is_some() { etcd::unhealthy(host, inputs).ok().flatten() } else { None };
     let known = recognised(&words, too_slow, pod.as_deref(), etcd.as_deref());
@@ -175,7 +179,7 @@ mod tests {
                 false,
             ),
             (
-                "[kubelet-check] The kubelet is not healthy after 4m0s",
+                "the kubelet is not healthy: http://127.0.0.1:10248/healthz: connection refused",
                 None,
                 None,
                 "kubelet-not-running",

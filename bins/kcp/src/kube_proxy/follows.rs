@@ -14,6 +14,7 @@ use khost::{
     fs::{self, Attributes},
     kubectl::Kubectl,
     pods::Pods,
+    static_pod::{Component, StaticPod},
     steps::file::diff,
     wait::{Awaited, Seen, until},
 };
@@ -38,6 +39,7 @@ pub(crate) struct Follows {
     node: String,
     config: String,
     wanted: Marker,
+    api_server: StaticPod,
 }
 
 /// What differs.
@@ -56,14 +58,15 @@ struct Differences {
 impl Follows {
     pub(crate) fn new(inputs: &Inputs, config: &str) -> Self {
         let wanted = Marker::wanted(inputs, config);
-        Self { node: inputs.node.name.clone(), config: config.into(), wanted }
+        let api_server = StaticPod::new(Component::ApiServer, &inputs.cluster);
+        Self { node: inputs.node.name.clone(), config: config.into(), wanted, api_server }
     }
 
     fn differences(&self, context: &Context<'_>) -> Result<Differences> {
         let host = context.host;
         let marker = Marker::read(host)?;
         let starting = init::comes(context) || context.changes(kubelet::ID);
-        if !marker.is_initialised() || (starting && !Kubectl::admin().answers()) {
+        if !marker.is_initialised() || (starting && !self.api_server.is_healthy(host)?) {
             return Ok(Differences::default()); // in a plan: the API server is yet to be started
         }
         let live = live()?;

@@ -67,6 +67,10 @@ pub(super) fn controller_manager(inputs: &Inputs) -> Value {
         ("leader-elect-lease-duration", "15s".into()),
         ("leader-elect-renew-deadline", "10s".into()),
         ("configure-cloud-routes", "false".into()),
+        // Three requests for each of its 50 controllers when it becomes the leader: at the default
+        // of 20 a second the last begins four seconds after the first.
+        ("kube-api-qps", "100".into()),
+        ("kube-api-burst", "200".into()),
     ];
     tls_and_gates(&mut args, inputs);
     with_operators(&args, &given.controller_manager_args)

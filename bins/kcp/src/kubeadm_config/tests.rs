@@ -170,6 +170,10 @@ fn an_ordinary_machine() {
         value: 10s
       - name: configure-cloud-routes
         value: "false"
+      - name: kube-api-qps
+        value: "100"
+      - name: kube-api-burst
+        value: "200"
     scheduler:
       extraArgs:
       - name: bind-address
@@ -386,6 +390,11 @@ fn durations_are_gos() {
 /// Lines of `after` that `before` has not, in order.
 fn changed(before: &str, after: &str) -> String {
     let before: Vec<_> = before.lines().collect();
-    let new = after.lines().filter(|line| !before.contains(line));
+    let mut of_new = false; // a value belongs to its name, and may be that of others as well
+    let new = after.lines().filter(|line| {
+        let value = line.trim_start().starts_with("value: ");
+        of_new = if value { of_new } else { !before.contains(line) };
+        of_new || !before.contains(line)
+    });
     new.collect::<Vec<_>>().join("\n")
 }

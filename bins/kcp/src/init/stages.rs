@@ -1,0 +1,92 @@
+//! `kubeadm init` in three parts, the API server alone first.
+//!
+//! A controller manager or scheduler that starts beside the API server asks it too early, and again
+//! only 2 to 4 seconds later (client-go's `leaderelection`, `RetryPeriod` and `JitterFactor`); until
+//! then it only takes processor time from what it waits for. One that finds it ready is at work at
+//! once, and comes up while the third part writes what the cluster has to know.
+
+use std::time::{Duration, Instant};
+
+use khost::{
+    Context, Result, Step as _,
+    static_pod::{Component, StaticPod},
+};
+
+use crate::kubeadm;
+
+/// What `kubeadm init --help` of 1.33 has, each done by one part, or by none:
+///
+/// - `wait-control-plane` and `kubelet-finalize`, which makes kubelet.conf name the certificate that
+///   the kubelet renews, are steps of kcp's own; kubeadm would start the kubelet anew.
+/// - `upload-certs` is for further control planes: its key is a secret, and what it uploads is gone
+///   after two hours.
+/// - `addon/coredns` is kapps' part.
+/// - `show-join-command` prints a secret token.
+const PHASES: [&str; 17] = [
+    "preflight",
+    "certs",
+    "kubeconfig",
+    "etcd",
+    "control-plane/apiserver",
+    "control-plane/controller-manager",
+    "control-plane/scheduler",
+    "kubelet-start",
+    "wait-control-plane",
+    "upload-config",
+    "upload-certs",
+    "mark-control-plane",
+    "bootstrap-token",
+    "kubelet-finalize",
+    "addon/coredns",
+    "addon/kube-proxy",
+    "show-join-command",
+];
+
+const API_SERVER: [&str; 6] =
+    ["preflight", "certs", "kubeconfig", "etcd", "control-plane/apiserver", "kubelet-start"];
+const CONTROLLERS: [&str; 2] = ["control-plane/controller-manager", "control-plane/scheduler"];
+const CLUSTER: [&str; 4] =
+    ["upload-config", "mark-control-plane", "bootstrap-token", "addon/kube-proxy"];
+
+/// All of it within `limit`. `ignored` are preflight checks that may fail.
+///
+/// # Errors
+/// kubeadm's, and `timeout` for an API server that does not become ready.
+pub(super) fn run(
+    context: &Context<'_>,
+    pods: &[StaticPod; 3],
+    ignored: &[String],
+    limit: Duration,
+) -> Result<()> {
+    let begun = Instant::now();
+    let left = || limit.saturating_sub(begun.elapsed()).max(Duration::from_secs(1));
+    let kubeadm = |phases: &[&str], flag: &str| {
+        kubeadm::run(context, &["init", &only(phases), flag], left().as_secs())
+    };
+    kubeadm(&API_SERVER, &format!("--ignore-preflight-errors={}", ignored.join(",")))?;
+    let waiting = Context::new(context.host, context.report, Some(left()));
+    pods[Component::ApiServer as usize].healthy().apply(&waiting)?;
+    kubeadm(&CONTROLLERS, "--skip-token-print")?;
+    kubeadm(&CLUSTER, "--skip-token-print")
+}
+
+/// Every other phase is passed over.
+fn only(wanted: &[&str]) -> String {
+    let others = PHASES.iter().filter(|phase| !wanted.contains(phase)).copied();
+    format!("--skip-phases={}", others.collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{API_SERVER, CLUSTER, CONTROLLERS, PHASES};
+
+    #[test]
+    fn a_phase_is_done_once_or_by_nobody() {
+        let mut done = [&API_SERVER[..], &CONTROLLERS, &CLUSTER].concat();
+        assert!(done.iter().all(|phase| PHASES.contains(phase)));
+        let count = done.len();
+        done.sort_unstable();
+        done.dedup();
+        assert_eq!(done.len(), count, "one is done twice");
+    }
+}
