@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use kspec::{
     Sha256,
     state::{ControlPlaneState, EtcdState, NodeState, PkiState, SelinuxMode, State as _},
@@ -79,6 +81,14 @@ fn kubeconfigs_are_pointed_at_the_node_and_their_keys_are_never_shown() {
     assert_eq!(state.endpoint, "https://192.0.2.11:6443");
 
     tree.run(&["plan"], 0);
+    let admin = tree.path("/etc/kubernetes/admin.conf");
+    std::fs::set_permissions(&admin, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (stdout, _) = tree.run(&["plan"], 3);
+    assert!(stdout.contains("/etc/kubernetes/admin.conf"), "{stdout}");
+    tree.run(&["apply"], 0);
+    assert!(tree.listing().contains("etc/kubernetes/admin.conf 100600"));
+    tree.run(&["plan"], 0);
+
     tree.run(&["reset", "--yes"], 0);
     let kept = |listing: &str| -> Vec<String> {
         let private = |line: &str| line.replace(".conf 100600", ".conf 100644");
