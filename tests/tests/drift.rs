@@ -1,0 +1,167 @@
+//! What `plan` says is what `apply` does, and a second `apply` writes nothing: on a whole node, each
+//! phase fresh, each phase again under strace(1) and the audit log, and then one drift after another.
+//!
+//! `DRIFT=NAME` tries one drift, `DRIFT_SEED=N` all of them in the order of an earlier run.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test drives programs")]
+
+use std::{
+    collections::BTreeSet,
+    time::{Instant, SystemTime},
+};
+
+use pipeline_tests::{events, node::Node};
+use serde_json::Value;
+
+#[path = "drift/table.rs"]
+mod table;
+#[path = "drift/trace.rs"]
+mod trace;
+
+use table::{DRIFTS, Drift};
+
+const PHASES: [&str; 8] = ["kprep", "kfetch", "kpki", "ketcd", "knode", "kcp", "kcni", "kapps"];
+
+#[test]
+fn plan_is_exact_and_a_second_apply_writes_nothing() {
+    let node = Node::boot("k8sdrf", "plain");
+    node.describe("[control-plane.audit]\nenabled = true");
+    let mut misses = Vec::new();
+    for phase in PHASES {
+        misses.extend(exact(&node, phase, "true").err().map(|why| format!("fresh {phase}: {why}")));
+    }
+    node.must("kprep dns");
+    for phase in PHASES {
+        settled(&node, phase);
+    }
+
+    a_second_apply_writes_nothing(&node);
+
+    for drift in chosen() {
+        settled(&node, drift.phase);
+        let began = Instant::now();
+        let found = exact(&node, drift.phase, drift.make);
+        let (took, Drift { name, phase, .. }) = (began.elapsed().as_secs_f32(), drift);
+        eprintln!(
+            "{took:6.1} s  {phase}: {name}: {}",
+            if found.is_ok() { "exact" } else { "MISS" }
+        );
+        misses.extend(found.err().map(|why| format!("DRIFT='{name}' ({phase}): {why}")));
+    }
+    assert!(misses.is_empty(), "{} not exact:\n{}", misses.len(), misses.join("\n"));
+
+    for phase in PHASES {
+        node.must(&format!("{phase} apply && {phase} check"));
+    }
+    node.probe();
+    node.down();
+}
+
+/// Make the drift. Then `apply` changes what `plan` said, no more and no less, and nothing is left.
+fn exact(node: &Node, phase: &str, drift: &str) -> Result<(), String> {
+    let (code, planned) = node.run(&format!("{{ {drift}; }} >/dev/null && {phase} plan --json"));
+    let (applied_code, applied) = node.run(&format!("{phase} apply --json"));
+    let (left_code, left) = node.run(&format!("{phase} plan"));
+    if (code, applied_code) != (3, 0) {
+        return Err(format!("plan {code}, apply {applied_code}\n{planned}\n{applied}"));
+    }
+    if left_code != 0 {
+        return Err(format!("plan after apply {left_code}\n{left}"));
+    }
+    let set = |said: &str, event| events(said, event).into_iter().collect::<BTreeSet<_>>();
+    let (planned, changed) = (set(&planned, "planned"), set(&applied, "changed"));
+    if planned != changed || planned.is_empty() {
+        let only =
+            |one: &BTreeSet<String>, other| one.difference(other).cloned().collect::<Vec<_>>();
+        let (unmade, unplanned) = (only(&planned, &changed), only(&changed, &planned));
+        return Err(format!("planned, not made: {unmade:?}; made, not planned: {unplanned:?}"));
+    }
+    Ok(())
+}
+
+/// What another drift set going is over, as far as this phase looks at it; and what it left for
+/// this phase is mended: files of a user that is another one now.
+fn settled(node: &Node, phase: &str) {
+    let until = format!("until {phase} plan; do {phase} apply; sleep 0.3; done");
+    let (code, _) = node.run(&format!("timeout 120 bash -c '{until}' >/dev/null 2>&1"));
+    assert_eq!(code, 0, "{phase} does not settle: {}", node.run(&format!("{phase} plan")).1);
+}
+
+/// All of them, in an order drawn from the seed, or the one that was asked for.
+fn chosen() -> Vec<&'static Drift> {
+    let mut drifts: Vec<_> = DRIFTS.iter().collect();
+    if let Ok(name) = std::env::var("DRIFT") {
+        drifts.retain(|drift| drift.name == name);
+        assert!(!drifts.is_empty(), "no drift is called `{name}`");
+        return drifts;
+    }
+    let given = std::env::var("DRIFT_SEED").ok().map(|seed| seed.parse().unwrap());
+    let seed: u64 = given.unwrap_or_else(|| {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    });
+    eprintln!("DRIFT_SEED={seed}, {} drifts", drifts.len());
+    let mut state = seed | 1;
+    for last in (1..drifts.len()).rev() {
+        // xorshift: the order need not be unguessable, only another one each time.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        drifts.swap(last, usize::try_from(state % (last as u64 + 1)).unwrap());
+    }
+    drifts
+}
+
+const STARTS: &str = "systemctl show -p ActiveEnterTimestampMonotonic,MainPID etcd containerd kubelet; \
+    for part in kube-apiserver kube-controller-manager kube-scheduler; do \
+    crictl ps --quiet --name $part; done";
+
+/// Every key that is not the API server's own; whose writes are in the audit log.
+const STRANGE_KEYS: &str = "etcdctl.sh get '' --prefix --keys-only | grep -v -e '^$' -e ^/registry/ \
+    -e ^compact_rev_key$; true";
+
+fn a_second_apply_writes_nothing(node: &Node) {
+    let starts = node.must(STARTS);
+    node.must("kubectl create configmap drift-begin");
+    let mut written = Vec::new();
+    for phase in PHASES {
+        node.ends(&trace::traced(phase), 0, "nothing to do");
+        let traced = node.ends(&format!("cat {}", trace::FILE), 0, "execve(");
+        let there = node.run("ls -d /tmp/*").1;
+        written
+            .extend(trace::writes(&traced, &there).iter().map(|line| format!("{phase}: {line}")));
+    }
+    node.must("kubectl create configmap drift-end");
+    assert!(written.is_empty(), "a second apply writes:\n{}", written.join("\n"));
+    assert_eq!(node.must(STARTS), starts, "something was started");
+    assert_eq!(node.must(STRANGE_KEYS), "");
+
+    let log = node.must("cat /var/log/kubernetes/audit/kube-apiserver-audit.log");
+    let ours = ours(&log);
+    let mark = |name: &str| ours.iter().position(|line| line.contains(name)).unwrap();
+    let (begin, end) = (mark("drift-begin"), mark("drift-end"));
+    assert_eq!(ours[begin + 1..end], [""; 0], "a second apply asks the API server for a change");
+    node.must("kubectl delete configmap drift-begin drift-end");
+}
+
+/// What administrators, or programs that the tools run, asked the API server to change. Questions
+/// that it answers by a POST or PATCH without a change are left out: dry runs, and reviews of access.
+fn ours(log: &str) -> Vec<String> {
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    events
+        .filter(|event| event["stage"] == "ResponseComplete")
+        .filter(|event| !["get", "list", "watch"].contains(&text(&event["verb"]).as_str()))
+        .filter(|event| {
+            let (user, agent) = (text(&event["user"]["username"]), text(&event["userAgent"]));
+            user.starts_with("kubernetes-")
+                || agent.starts_with("kubectl")
+                || agent.starts_with("kubeadm")
+        })
+        .filter(|event| !text(&event["requestURI"]).contains("dryRun=All"))
+        .filter(|event| !text(&event["objectRef"]["resource"]).ends_with("accessreviews"))
+        .map(|event| {
+            let name = text(&event["objectRef"]["name"]);
+            format!("{} {} {name}", text(&event["verb"]), text(&event["requestURI"]))
+        })
+        .collect()
+}
