@@ -21,8 +21,7 @@ pub(crate) fn run(context: &Context<'_>, args: &[&str], limit: u64) -> Result<()
             report.say(line);
         }
     };
-    let command = alone(context, args, CONFIG).limit(Duration::from_secs(limit));
-    unless_busy(&command.run_telling(&mut tell)?)
+    unless_busy(&alone(context, args, CONFIG, limit).run_telling(&mut tell)?)
 }
 
 /// `kubeadm ARGS` with the configuration `config`, which may hold secrets: it goes in through a
@@ -39,8 +38,8 @@ pub(crate) fn run_with(
             report.say(line);
         }
     };
-    let command = alone(context, args, "--config=/dev/stdin").input(config);
-    unless_busy(&command.limit(Duration::from_secs(limit)).run_telling(&mut tell)?)
+    let command = alone(context, args, "--config=/dev/stdin", limit).input(config);
+    unless_busy(&command.run_telling(&mut tell)?)
 }
 
 /// What `kubeadm ARGS`, which reads no configuration, prints: a secret.
@@ -91,27 +90,30 @@ pub(crate) fn validate(config: &Path) -> Result<()> {
     })
 }
 
-/// What went wrong, without the lock's part of the command.
+/// What went wrong, without the lock's part of the command and the phases that were passed over.
 pub(crate) fn words(error: &Error) -> String {
     let chain = error.chain();
     let Some((before, rest)) = chain.split_once("flock --no-fork") else { return chain };
     let twice = format!("{PROGRAM} {PROGRAM}");
-    match rest.split_once(&twice) {
-        Some((_, after)) => format!("{before}kubeadm{after}"),
-        None => chain,
-    }
+    let Some((_, after)) = rest.split_once(&twice) else { return chain };
+    let Some((command, others)) = after.split_once(" --skip-phases=") else {
+        return format!("{before}kubeadm{after}");
+    };
+    let end = others.find([' ', '`']).unwrap_or(others.len());
+    format!("{before}kubeadm{command}{}", &others[end..])
 }
 
 /// `kubeadm ARGS` for phases that change something: one at a time.
 ///
 /// A killed kcp leaves its kubeadm running for a while; two of them must never work at once. The
 /// lock is on kubeadm's own file, so it leaves nothing behind, and `flock --no-fork` becomes
-/// kubeadm, so a limit ends kubeadm itself.
-fn alone(context: &Context<'_>, args: &[&str], config: &str) -> Cmd {
-    let patience = context.limit.map_or(PATIENCE, |limit| limit.as_secs().min(PATIENCE));
+/// kubeadm, so the limit, in seconds, ends kubeadm itself.
+fn alone(context: &Context<'_>, args: &[&str], config: &str, limit: u64) -> Cmd {
+    let patience = context.limit.map_or(PATIENCE, |limit| limit.as_secs()).min(PATIENCE).min(limit);
     let lock = ["--no-fork", &format!("--timeout={patience}"), "--conflict-exit-code=75"];
     let flock = Cmd::new("flock").args(lock).args([PROGRAM, PROGRAM]).accept(&[0, LOCKED]);
-    cmd(flock, args, config)
+    // A second more, so that a lock that is not had in time is not taken for a slow kubeadm.
+    cmd(flock, args, config).limit(Duration::from_secs(limit + 1))
 }
 
 /// `program ARGS`, in kubeadm's environment.
@@ -142,6 +144,9 @@ mod tests {
     fn the_lock_is_not_told_of() {
         let line = "`flock --no-fork --timeout=60 --conflict-exit-code=75 /usr/local/bin/kubeadm \
                     /usr/local/bin/kubeadm init --x` failed with code 1";
+        let error = Error::host("program-failed", line).because("it said nothing");
+        assert!(words(&error).starts_with("`kubeadm init --x` failed"), "{}", words(&error));
+        let line = line.replace("--x", "--skip-phases=certs,wait-control-plane --x");
         let error = Error::host("program-failed", line).because("it said nothing");
         assert!(words(&error).starts_with("`kubeadm init --x` failed"), "{}", words(&error));
         let other = Error::host("program-failed", "`ss` failed");

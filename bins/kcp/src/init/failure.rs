@@ -79,6 +79,8 @@ const OTHER: Known = (
     true,
 );
 
+const NO_KUBELET: &str = "the kubelet is not healthy";
+
 /// kubeadm's words, with those of whoever knows more: the static pod that spoke last, the kubelet,
 /// etcd.
 pub(super) fn explained(host: &Host, inputs: &Inputs, error: Error) -> Failure {
@@ -88,10 +90,11 @@ pub(super) fn explained(host: &Host, inputs: &Inputs, error: Error) -> Failure {
     let mut words = kubeadm::words(&error);
     let in_vain = error.code() == "timeout"; // for the API server
     if in_vain && let Some(why) = kubelet::unhealthy() {
-        words = format!("the kubelet is not healthy: {why}\n{words}");
+        words = format!("{NO_KUBELET}: {why}\n{words}");
     }
     let too_slow = in_vain || error.code() == "program-too-slow";
-    let pod = if too_slow || waited(&words) { last_words(host, &Component::ALL) } else { None };
+    // What its pods said of something else leads astray.
+    let pod = if too_slow { last_words(host, &Component::ALL) } else { None };
     let etcd = if pod.is_some() { etcd::unhealthy(host, inputs).ok().flatten() } else { None };
     let known = recognised(&words, too_slow, pod.as_deref(), etcd.as_deref());
     let kubelet = (known.0 == KUBELET.0).then(kubelet_said).flatten();
@@ -99,11 +102,6 @@ pub(super) fn explained(host: &Host, inputs: &Inputs, error: Error) -> Failure {
     let cause = cause.into_iter().flatten().collect::<Vec<_>>().join("\n");
     let (code, what, hint, passing) = known;
     Failure { error: Error::host(code, what).because(cause).hint(hint), passing }
-}
-
-/// Whether kubeadm waited for the control plane in vain; else what its pods said leads astray.
-fn waited(words: &str) -> bool {
-    words.contains("wait-control-plane") || words.contains("control plane component")
 }
 
 fn recognised(words: &str, too_slow: bool, pod: Option<&str>, etcd: Option<&str>) -> Known {
@@ -116,13 +114,10 @@ fn recognised(words: &str, too_slow: bool, pod: Option<&str>, etcd: Option<&str>
     if let Some((_, known)) = preflight.into_iter().find(|(sign, _)| words.contains(sign)) {
         return known;
     }
-    let kubelet = ["kubelet is not healthy", "waiting for the kubelet", "127.0.0.1:10248"];
-    // kubeadm says where it asks the kubelet before it knows; what it waits for next is another.
-    let answered = words.contains("The kubelet is healthy");
-    if !answered && kubelet.iter().any(|sign| words.contains(sign)) {
+    if words.starts_with(NO_KUBELET) {
         return KUBELET;
     }
-    if !too_slow && !waited(words) {
+    if !too_slow {
         return OTHER;
     }
     match (pod, etcd) {
@@ -146,10 +141,8 @@ fn kubelet_said() -> Option<String> {
 mod tests {
     use super::recognised;
 
-    /// As kubeadm 1.33 says them.
-    const IN_VAIN: &str = "error execution phase wait-control-plane: failed while waiting for the \
-                           control plane to start: kube-apiserver check failed at \
-                           https://10.99.0.11:6443/livez: connection refused";
+    const IN_VAIN: &str = "the API server on https://127.0.0.1:6443/readyz did not come within 300 s: \
+                           last seen: connection refused";
 
     #[test]
     fn known_failures_have_codes_of_their_own() {
@@ -211,13 +204,9 @@ mod tests {
             ),
         ];
         for (words, pod, etcd, code, passing) in cases {
-            let known = recognised(words, false, pod, etcd);
+            let known = recognised(words, words == IN_VAIN, pod, etcd);
             assert_eq!((known.0, known.3), (code, passing), "{words}");
         }
         assert_eq!(recognised("it said nothing", true, None, None).0, "api-server-slow");
-        let killed = "[kubelet-check] Waiting for a healthy kubelet at \
-                      http://127.0.0.1:10248/healthz. This can take up to 4m0s\n\
-                      [kubelet-check] The kubelet is healthy after 501ms";
-        assert_eq!(recognised(killed, true, None, None).0, "api-server-slow");
     }
 }
