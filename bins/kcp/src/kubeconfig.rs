@@ -43,8 +43,8 @@ pub(crate) fn own_server(name: &str, local: &str, after: &'static str) -> Kubeco
     }
 }
 
-/// kubelet.conf names the file that the kubelet renews, not a certificate that ends. kubeadm does
-/// it last of all, but only if the file is there by then.
+/// kubelet.conf names the file that the kubelet renews, not a certificate that ends. At
+/// `kubeadm init` nobody else does it; `kubeadm join` does, if the file is there by then.
 pub(crate) fn rotating_certificate() -> Kubeconfig {
     let path = format!("{KUBE_DIR}/kubelet.conf");
     Kubeconfig {
@@ -106,10 +106,8 @@ impl Step for Kubeconfig {
                     Change::values(&self.what, before, after)
                 })
             }
-            // Absent still, but about to be made with another server.
-            None if context.changes(self.after) && self.id.starts_with("kubeconfig:") => {
-                Status::Differs(Change::new(&self.what))
-            }
+            // Absent still, but about to be made with another server and a certificate in it.
+            None if context.changes(self.after) => Status::Differs(Change::new(&self.what)),
             // Whoever may read it is an administrator. One step of a file sees to that.
             Some((wanted, _)) if self.id.starts_with("kubeconfig:") => {
                 File::new(&self.path).mode(0o600).secret(wanted).check(context)?
