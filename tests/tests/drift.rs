@@ -1,14 +1,11 @@
 //! What `plan` says is what `apply` does, and a second `apply` writes nothing: on a whole node, each
 //! phase fresh, each phase again under strace(1) and the audit log, and then one drift after another.
 //!
-//! `DRIFT=NAME` tries one drift, `DRIFT_SEED=N` all of them in the order of an earlier run.
+//! `DRIFT=NAME` tries one drift, `DRIFT_SEED=N` all of them in another order.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test drives programs")]
 
-use std::{
-    collections::BTreeSet,
-    time::{Instant, SystemTime},
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use pipeline_tests::{events, node::Node};
 use serde_json::Value;
@@ -95,10 +92,8 @@ fn chosen() -> Vec<&'static Drift> {
         assert!(!drifts.is_empty(), "no drift is called `{name}`");
         return drifts;
     }
-    let given = std::env::var("DRIFT_SEED").ok().map(|seed| seed.parse().unwrap());
-    let seed: u64 = given.unwrap_or_else(|| {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
-    });
+    // The same order each time, unless another is asked for: a verdict must not depend on luck.
+    let seed: u64 = std::env::var("DRIFT_SEED").map_or(1, |seed| seed.parse().unwrap());
     eprintln!("DRIFT_SEED={seed}, {} drifts", drifts.len());
     let mut state = seed | 1;
     for last in (1..drifts.len()).rev() {

@@ -177,8 +177,9 @@ fn a_worker(first: &Node, node: &Node) {
     node.must("grep -q 'server: https://10.99.0.11:6443' /etc/kubernetes/kubelet.conf");
 }
 
-/// A pod on the node `name` asks the cluster's DNS, which may take a moment after a node came or
-/// went: until the endpoints of what ran there are gone.
+/// A pod on the node `name` asks the cluster's DNS, which may take a while after a node came or went:
+/// until the endpoints of what ran there are gone, and until those who watch the API server, the
+/// kubelet among them, ask one again that was started anew (up to 60 s, client-go's reflector).
 fn a_pod_on(first: &Node, name: &str) {
     let overrides =
         format!(r#"{{"spec":{{"nodeName":"{name}","tolerations":[{{"operator":"Exists"}}]}}}}"#);
@@ -186,7 +187,9 @@ fn a_pod_on(first: &Node, name: &str) {
         "{KUBECTL} run probe-{name} --image=docker.io/k8steps/toolbox:1 --image-pull-policy=IfNotPresent \
          --restart=Never --overrides='{overrides}' -- \
          sh -c 'until nslookup kubernetes.default.svc.cluster.local; do sleep 1; done' \
-         && {KUBECTL} wait --for=jsonpath='{{.status.phase}}'=Succeeded pod/probe-{name} --timeout=60s \
-         && {KUBECTL} logs probe-{name} | grep 10.233.0.1"
+         && {KUBECTL} wait --for=jsonpath='{{.status.phase}}'=Succeeded pod/probe-{name} --timeout=180s \
+         && {KUBECTL} logs probe-{name} | grep 10.233.0.1 \
+         || {{ {KUBECTL} get pods -A -o wide; {KUBECTL} get endpointslices -A; {KUBECTL} logs probe-{name}; \
+         {KUBECTL} -n kube-system logs -l k8s-app=kube-dns --prefix; exit 1; }}"
     ));
 }
