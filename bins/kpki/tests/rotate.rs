@@ -64,24 +64,26 @@ fn another_authority_takes_over_and_the_old_one_goes() {
     assert!(!tree.path(DIR).exists(), "nothing of either is left");
 }
 
+/// `kpki VERB`, to be killed.
+fn kpki(tree: &Tree, verb: &str) -> Command {
+    let mut command = Command::new(tree.path("../kpki"));
+    command.args([verb, "--root"]).arg(tree.root());
+    command
+}
+
 #[test]
 fn it_can_be_killed_at_any_time() {
     let tree = tree(ONE);
     tree.run(&["apply"], 0);
     let before = pem(&tree, "ca");
-    let rotate = || {
-        let mut command = Command::new(tree.path("../kpki"));
-        command.args(["rotate-ca", "--root"]).arg(tree.root());
-        command
-    };
+    let rotate = || kpki(&tree, "rotate-ca");
     for after in (4..80).step_by(4) {
         let mut run = rotate().stderr(std::process::Stdio::null()).spawn().unwrap();
         thread::sleep(Duration::from_millis(after));
         run.kill().unwrap();
         run.wait().unwrap();
         // However far it is: what there is fits together, or the next run makes it so.
-        let mut plan = Command::new(tree.path("../kpki"));
-        let output = plan.args(["plan", "--root"]).arg(tree.root()).output().unwrap();
+        let output = kpki(&tree, "plan").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let told = said.contains("hint: run `kpki rotate-ca` again, which was interrupted");
         assert!(output.status.code() != Some(1) || told, "{said}");
@@ -89,12 +91,33 @@ fn it_can_be_killed_at_any_time() {
     assert!(rotate().output().unwrap().status.success());
     assert_ne!(pem(&tree, "ca"), before);
     assert_eq!(trusted(&tree, "node-node1"), (1, true));
-    let output = Command::new(tree.path("../kpki"))
-        .args(["check", "--root"])
-        .arg(tree.root())
-        .output()
-        .unwrap();
+    let output = kpki(&tree, "check").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Removing is what ends a stage: killed before each removal, the next run finishes.
+#[test]
+fn killed_between_two_removals_it_is_finished_by_the_next_run() {
+    let mut killed = 0;
+    for at in 1.. {
+        let tree = tree(ONE);
+        tree.run(&["apply"], 0);
+        let inject = format!("--inject=unlink,unlinkat:signal=KILL:when={at}");
+        let mut traced = Command::new("strace");
+        traced.args(["--follow-forks", "--output=/dev/null", "--trace=unlink,unlinkat", &inject]);
+        let rotate = kpki(&tree, "rotate-ca");
+        traced.arg(rotate.get_program()).args(rotate.get_args());
+        if traced.output().unwrap().status.success() {
+            break;
+        }
+        killed += 1;
+        assert!(kpki(&tree, "rotate-ca").output().unwrap().status.success());
+        assert_eq!(trusted(&tree, "node-node1"), (1, true), "killed before removal {at}");
+        let next =
+            ["ca-next.pem", "ca-next-key.pem"].map(|name| tree.path(&format!("{DIR}/{name}")));
+        assert!(next.iter().all(|path| !path.exists()), "killed before removal {at}");
+    }
+    assert!(killed >= 2, "killed {killed} times");
 }
 
 #[test]

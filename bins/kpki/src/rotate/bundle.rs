@@ -150,8 +150,8 @@ impl Step for Bundle {
                     .hint(format!("remove `{}`, and start over", path(NEXT_KEY).display())));
             }
             file("ca-key.pem", 0o600, key).apply(context)?;
-            fs::remove(&host.path(path(NEXT_KEY)))?;
             fs::remove(&host.path(path(NEXT)))?;
+            fs::remove(&host.path(path(NEXT_KEY)))?; // last: it marks the stage
         }
         Ok(())
     }
