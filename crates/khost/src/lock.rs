@@ -283,7 +283,12 @@ mod tests {
         let lock = Lock::take(&host, "test").unwrap();
         assert_eq!(Lock::holder(&host, "test"), Some(std::process::id()));
         drop(lock);
-        assert_eq!(Lock::holder(&host, "test"), None, "it was given back");
+        // A program of another test, just forked, has it until its exec.
+        let given_back = || {
+            thread::yield_now();
+            Lock::holder(&host, "test").is_none()
+        };
+        assert!((0..10_000).any(|_| given_back()), "it was given back");
     }
 
     #[test]
@@ -298,7 +303,8 @@ mod tests {
         thread::scope(|scope| {
             scope.spawn(|| {
                 while done.load(Ordering::SeqCst) == 0 {
-                    drop(Lock::take(&host, "other").unwrap());
+                    // Refused when a program of another test, just forked, holds it until its exec.
+                    drop(Lock::take(&host, "other"));
                 }
             });
             let unseen = (0..2000).filter(|_| Lock::holder(&host, "test").is_none()).count();
