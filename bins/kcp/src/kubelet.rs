@@ -10,7 +10,7 @@ use kspec::paths::KUBELET_CONF;
 use crate::init;
 
 /// The step's id.
-pub(crate) const ID: &str = "command:kubelet-running";
+const ID: &str = "command:kubelet-running";
 
 const UNIT: &str = "kubelet.service";
 
@@ -31,6 +31,11 @@ fn check(context: &Context<'_>) -> Result<Status> {
         "active" | "activating" | "reloading" => Status::Done,
         state => Status::Differs(Change::values(format!("start {UNIT}"), state, "active")),
     })
+}
+
+/// Whether it is started in this run, and the API server with it, which in a plan does not answer yet.
+pub(crate) fn starts(context: &Context<'_>) -> bool {
+    init::comes(context) || context.changes(ID)
 }
 
 /// What is wrong with it, as it says itself (`--healthz-port`); none when it works.

@@ -16,7 +16,7 @@ use khost::{
 use kspec::{Cluster, Node, Role};
 use serde_json::{Value, json};
 
-use crate::{init, inputs::Inputs, kubelet};
+use crate::{inputs::Inputs, kubelet};
 use patch::Patch;
 
 /// The node may change between reading and writing it, by its kubelet for one.
@@ -34,7 +34,7 @@ pub(crate) fn wanted(inputs: &Inputs) -> Guarded {
                     .report
                     .say(&format!("cluster.toml has no labels and no taints for {}", asked.name));
             }
-            let live = if starting(context) && !api_server.is_healthy(context.host)? {
+            let live = if kubelet::starts(context) && !api_server.is_healthy(context.host)? {
                 json!({}) // in a plan: kubeadm is yet to register it
             } else {
                 live(&asked)?
@@ -54,7 +54,9 @@ pub(crate) fn of_workers(cluster: &Cluster) -> Guarded {
     Guarded::new(
         "worker-labels",
         move |context: &Context<'_>| {
-            if workers.is_empty() || starting(context) && !api_server.is_healthy(context.host)? {
+            if workers.is_empty()
+                || kubelet::starts(context) && !api_server.is_healthy(context.host)?
+            {
                 return Ok(Status::Done);
             }
             let differing = differing(&workers)?;
@@ -68,11 +70,6 @@ pub(crate) fn of_workers(cluster: &Cluster) -> Guarded {
         },
         move |_| differing(&set)?.iter().try_for_each(|(node, _)| apply(node)),
     )
-}
-
-/// Whether, in this run, the API server is started; in a plan it does not answer yet.
-fn starting(context: &Context<'_>) -> bool {
-    init::comes(context) || context.changes(kubelet::ID)
 }
 
 /// Those of `workers` that are in the cluster and differ, and in what.

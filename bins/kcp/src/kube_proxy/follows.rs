@@ -21,7 +21,7 @@ use khost::{
 use kspec::paths::STATE_DIR;
 use serde_json::{Value, json};
 
-use crate::{init, inputs::Inputs, kubeadm, kubelet, marker::Marker};
+use crate::{inputs::Inputs, kubeadm, kubelet, marker::Marker};
 
 const NAMESPACE: &str = "--namespace=kube-system";
 /// The version of the `ConfigMap` that the pods were started with; another one makes the
@@ -65,7 +65,7 @@ impl Follows {
     fn differences(&self, context: &Context<'_>) -> Result<Differences> {
         let host = context.host;
         let marker = Marker::read(host)?;
-        let starting = init::comes(context) || context.changes(kubelet::ID);
+        let starting = kubelet::starts(context);
         if !marker.is_initialised() || (starting && !self.api_server.is_healthy(host)?) {
             return Ok(Differences::default()); // in a plan: the API server is yet to be started
         }
