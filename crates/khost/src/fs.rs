@@ -46,6 +46,16 @@ pub fn look(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
+/// What `path` leads to; none when nothing is there. A link is followed only when it can be
+/// trusted, as it is for a change.
+pub fn look_behind(path: &Path) -> Result<Option<Metadata>> {
+    match Place::itself(path).and_then(|place| fs::metadata(place.path())) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if absent(&error) => Ok(None),
+        Err(error) => Err(Error::io("read", path, error)),
+    }
+}
+
 fn absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

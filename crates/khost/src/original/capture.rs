@@ -16,8 +16,11 @@ impl Original {
                 let bytes = bytes.map(|bytes| blobs.keep(&bytes)).transpose()?;
                 Self::Lines { path: path.clone(), bytes }
             }
-            Thing::Directory(path) => match fs::look(&host.path(path))? {
-                None => Self::AbsentDirectory { path: path.clone() },
+            Thing::Directory(path) if fs::look(&host.path(path))?.is_none() => {
+                Self::AbsentDirectory { path: path.clone() }
+            }
+            Thing::Directory(path) => match fs::look_behind(&host.path_to(path))? {
+                None => return Ok(None), // a link that leads nowhere
                 Some(was) => Self::Directory {
                     path: path.clone(),
                     mode: fs::mode(&was),

@@ -1,6 +1,7 @@
 //! A file with these bytes, this mode and this owner.
 
 use std::{
+    fs::Metadata,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -137,11 +138,21 @@ pub(crate) fn attributes_differ(
     mode: u32,
     owner: &Owner,
 ) -> Result<Status> {
-    let real = host.path(path);
-    let Some(found) = fs::look(&real)? else { return Ok(Status::Done) };
+    let Some(found) = fs::look(&host.path(path))? else { return Ok(Status::Done) };
+    differs_from(host, path, &found, mode, owner)
+}
+
+/// Whether mode or owner of what was found at `path` differ from what is wanted.
+pub(crate) fn differs_from(
+    host: &Host,
+    path: &Path,
+    found: &Metadata,
+    mode: u32,
+    owner: &Owner,
+) -> Result<Status> {
     let path = path.display();
-    if fs::mode(&found) != mode {
-        let (before, after) = (format!("{:04o}", fs::mode(&found)), format!("{mode:04o}"));
+    if fs::mode(found) != mode {
+        let (before, after) = (format!("{:04o}", fs::mode(found)), format!("{mode:04o}"));
         return Ok(Status::Differs(Change::values(
             format!("set the mode of {path}"),
             before,
@@ -171,7 +182,7 @@ pub(crate) fn missing_parents(host: &Host, path: &Path) -> Result<Vec<Thing>> {
 
 /// Make the directories above `path`.
 pub(crate) fn make_parents(host: &Host, path: &Path) -> Result<()> {
-    path.parent().map_or(Ok(()), |parent| fs::make_dirs(&host.path(parent), 0o755))
+    path.parent().map_or(Ok(()), |parent| fs::make_dirs(&host.path_to(parent), 0o755))
 }
 
 /// The lines that differ, with two lines around them; each begins with ` `, `-` or `+`.
