@@ -6,6 +6,7 @@
 
 mod foreign;
 mod place;
+mod text;
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
@@ -22,6 +23,7 @@ use nix::{
 };
 use place::Place;
 use sha2::Digest as _;
+pub(crate) use text::{bytes_of, shown, text_of};
 
 use crate::error::{Error, Result};
 

@@ -32,7 +32,7 @@ impl Ini {
 
     /// What the file says, and what it shall say.
     fn texts(&self, host: &Host) -> Result<(String, String)> {
-        let found = fs::read_text(&host.path(&self.path))?.unwrap_or_default();
+        let found = fs::text_of(&fs::read(&host.path(&self.path))?.unwrap_or_default());
         let wanted = edited(&found, &self.section, &self.key, self.value.as_deref());
         Ok((found, wanted))
     }
@@ -57,7 +57,10 @@ impl Step for Ini {
             Some(_) => format!("set {key} in {path}"),
             None => format!("take {key} out of {path}"),
         };
-        Ok(Status::Differs(Change { what, detail: Some(Detail::Diff(diff(&found, &wanted))) }))
+        Ok(Status::Differs(Change {
+            what,
+            detail: Some(Detail::Diff(diff(&fs::shown(&found), &fs::shown(&wanted)))),
+        }))
     }
 
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
@@ -78,12 +81,12 @@ impl Step for Ini {
             },
             None => Attributes { mode: 0o644, owner: host.is_live().then_some((0, 0)) },
         };
-        fs::write(&real, wanted.as_bytes(), attributes)
+        fs::write(&real, &fs::bytes_of(&wanted), attributes)
     }
 }
 
 /// `text` with `key` of `section` at `value`, or without it. A line that has the value already
-/// stays as it is written; a second one of the same key goes, with the lines that continue it.
+/// stays as it is written; a second one of the same key goes. Lines that continue either go, too.
 fn edited(text: &str, section: &str, key: &str, value: Option<&str>) -> String {
     let header = format!("[{section}]");
     let (mut out, mut inside) = (String::new(), section.is_empty());
@@ -100,7 +103,7 @@ fn edited(text: &str, section: &str, key: &str, value: Option<&str>) -> String {
             inside = line.trim_end() == header;
         } else if inside && !continues && is_key(line, key) {
             match pending.take() {
-                Some(value) if value_of(line) == value => {}
+                Some(value) if value_of(line) == value => dropping = true,
                 Some(value) => {
                     dropping = true;
                     out.extend([key, "=", value, "\n"]);
@@ -122,10 +125,10 @@ fn edited(text: &str, section: &str, key: &str, value: Option<&str>) -> String {
     match end {
         Some(at) if out[..at].ends_with('\n') => out.insert_str(at, &line),
         Some(at) => out.insert_str(at, &format!("\n{line}")),
+        None if section.is_empty() => out.insert_str(0, &line),
         None => {
             let gap = if out.is_empty() || out.ends_with('\n') { "" } else { "\n" };
-            let header = if section.is_empty() { String::new() } else { format!("{header}\n") };
-            out.extend([gap, &header, &line]);
+            out.extend([gap, &header, "\n", &line]);
         }
     }
     out
@@ -141,6 +144,8 @@ fn value_of(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::edited;
 
     const TEXT: &str =
@@ -184,5 +189,53 @@ mod tests {
     fn a_comment_is_no_key_and_a_second_one_goes() {
         let text = "[main]\n#proxy=a\nproxy=b\nproxy=c\n";
         assert_eq!(edited(text, "main", "proxy", Some("d")), "[main]\n#proxy=a\nproxy=d\n");
+    }
+
+    #[test]
+    fn a_value_that_goes_on_in_the_next_line_is_another() {
+        let text = "[main]\nproxy = p\n  more\n";
+        assert_eq!(edited(text, "main", "proxy", Some("p")), "[main]\nproxy = p\n");
+    }
+
+    #[test]
+    fn before_the_first_section_is_at_the_head() {
+        let text = "[main]\na=1\n";
+        assert_eq!(edited(text, "", "b", Some("2")), "b=2\n[main]\na=1\n");
+    }
+
+    /// Lines of which some are of the sections and keys that are asked for.
+    fn ini() -> impl Strategy<Value = String> {
+        let line = prop_oneof![
+            Just("[main]".to_owned()),
+            Just("[other]".to_owned()),
+            "proxy ?= ?[ab]{0,2}",
+            "[ \t][a-z=]{0,4}",
+            "[#;]?[a-z\\[\\]= \t\r]{0,6}",
+            any::<String>(),
+        ];
+        (prop::collection::vec(line, 0..12), "\n?").prop_map(|(lines, end)| lines.join("\n") + &end)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn twice_is_once_and_other_lines_stay(
+            text in ini(),
+            section in "(main|other|third)?",
+            value in prop::option::of("[ab]{1,2}"),
+        ) {
+            let once = edited(&text, &section, "proxy", value.as_deref());
+            prop_assert_eq!(&edited(&once, &section, "proxy", value.as_deref()), &once);
+            let others = |text: &str| {
+                let ours = |line: &str| {
+                    super::is_key(line, "proxy")
+                        || line.starts_with([' ', '\t']) // may go on with a value of ours
+                        || line == format!("[{section}]") // may be new
+                };
+                text.split('\n').filter(|line| !line.is_empty() && !ours(line)).map(str::to_owned).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(others(&once), others(&text));
+        }
     }
 }

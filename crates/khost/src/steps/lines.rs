@@ -73,7 +73,7 @@ impl Lines {
                 .because("lines can only be kept in a file that is no link")
                 .hint(format!("look with `ls -ld {path}`, replace it by a file and run again")));
         }
-        let found = fs::read_text(&real)?;
+        let found = fs::read(&real)?.map(|bytes| fs::text_of(&bytes));
         Ok(match (&self.edit, found) {
             (Edit::Block(block), found) => {
                 let found = found.unwrap_or_default();
@@ -107,7 +107,7 @@ impl Step for Lines {
         Ok(match self.texts(context.host)? {
             Some((found, wanted)) if found != wanted => Status::Differs(Change {
                 what: format!("edit {}", self.path.display()),
-                detail: Some(Detail::Diff(diff(&found, &wanted))),
+                detail: Some(Detail::Diff(diff(&fs::shown(&found), &fs::shown(&wanted)))),
             }),
             _ => Status::Done,
         })
@@ -138,7 +138,7 @@ fn rewrite(host: &Host, path: &Path, text: &str) -> Result<()> {
         },
         None => Attributes { mode: 0o644, owner: host.is_live().then_some((0, 0)) },
     };
-    fs::write(&real, text.as_bytes(), attributes)
+    fs::write(&real, &fs::bytes_of(text), attributes)
 }
 
 /// `block` between its marks.
@@ -159,11 +159,18 @@ fn with_block(text: &str, block: &str) -> String {
     }
 }
 
-/// Where the block of ours begins and ends in `text`, with its marks.
+/// Where the block of ours begins and ends in `text`, with its marks. What follows a mark whose end
+/// is lost, up to the next mark, is somebody's and no block.
 fn place(text: &str) -> Option<(usize, usize)> {
-    let start = text.match_indices(BEGIN).map(|(at, _)| at).find(|at| starts_line(text, *at))?;
-    let end = start + text[start..].find(&format!("\n{END}"))? + 1;
-    Some((start, text[end..].find('\n').map_or(text.len(), |line| end + line + 1)))
+    let marks = text.match_indices(BEGIN).map(|(at, _)| at);
+    let mut starts = marks.filter(|at| starts_line(text, *at)).peekable();
+    while let Some(start) = starts.next() {
+        let end = start + text[start..].find(&format!("\n{END}"))? + 1;
+        if starts.peek().is_none_or(|next| *next > end) {
+            return Some((start, text[end..].find('\n').map_or(text.len(), |line| end + line + 1)));
+        }
+    }
+    None
 }
 
 fn starts_line(text: &str, at: usize) -> bool {
@@ -191,12 +198,12 @@ pub fn undone(text: &str) -> String {
 pub(crate) fn restore(host: &Host, path: &Path, was: Option<&[u8]>) -> Result<()> {
     let real = host.path(path);
     fs::remove_unfinished(&real)?;
-    let Some(text) = fs::read_text(&real)? else { return Ok(()) };
+    let Some(text) = fs::read(&real)?.map(|bytes| fs::text_of(&bytes)) else { return Ok(()) };
     let undone = undone(&text);
-    match was.map(String::from_utf8_lossy) {
+    match was.map(fs::text_of) {
         None if undone.trim().is_empty() => fs::remove(&real),
         // We may have ended its last line.
-        Some(was) if was.trim_end() == undone.trim_end() && *was != *text => {
+        Some(was) if was.trim_end() == undone.trim_end() && was != text => {
             rewrite(host, path, &was)
         }
         _ if undone == text => Ok(()),
@@ -206,6 +213,8 @@ pub(crate) fn restore(host: &Host, path: &Path, was: Option<&[u8]>) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{Lines, rewrite, undone, with_block, without};
     use crate::{
         Context, Host, Status, Step as _,
@@ -268,5 +277,66 @@ mod tests {
         assert_eq!(off, "/dev/a / ext4\n#k8steps# /dev/b none swap\n");
         assert_eq!(without(&off, |line| line.starts_with("/dev/b")), off);
         assert_eq!(undone(&off), text);
+    }
+
+    #[test]
+    fn a_torn_block_keeps_what_follows_it() {
+        let torn = "# k8steps BEGIN\ntheirs\n";
+        let once = with_block(torn, "ours");
+        assert_eq!(with_block(&once, "ours"), once);
+        assert_eq!(undone(&once), torn);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the hand of others, in a test")]
+    fn bytes_of_others_that_are_no_text_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let (host, report) = (Host::new(root.path()), Report::new("test", false, Loudness::Quiet));
+        let real = root.path().join("file");
+        let theirs = b"# M\xfcller\n\xf4\x8f\xbf\xbf\n".as_slice();
+        std::fs::write(&real, theirs).unwrap();
+        let lines = Lines::block("/file", "ours");
+        lines.apply(&Context::new(&host, &report, None)).unwrap();
+        let found = std::fs::read(&real).unwrap();
+        assert_eq!(found, [theirs, b"# k8steps BEGIN\nours\n# k8steps END\n"].concat());
+        super::restore(&host, "/file".as_ref(), Some(theirs)).unwrap();
+        assert_eq!(std::fs::read(&real).unwrap(), theirs);
+    }
+
+    /// Lines of which some are marks of ours, whole or torn.
+    fn text() -> impl Strategy<Value = String> {
+        let line = prop_oneof![
+            Just("# k8steps BEGIN".to_owned()),
+            Just("# k8steps END".to_owned()),
+            "#k8steps# [a-z]{0,3}",
+            "[a-z# \t]{0,6}",
+            any::<String>(),
+        ];
+        (prop::collection::vec(line, 0..12), "\n?").prop_map(|(lines, end)| lines.join("\n") + &end)
+    }
+
+    /// `text` without anything that looks like ours.
+    fn theirs(text: String) -> String {
+        let less = undone(&text);
+        if less == text { text } else { theirs(less) }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_block_twice_is_the_block_once(text in text(), block in "[a-z][a-z ]{0,4}(\n[a-z]{1,4})?") {
+            let once = with_block(&text, &block);
+            prop_assert_eq!(with_block(&once, &block), once);
+        }
+
+        #[test]
+        fn what_others_wrote_is_there_before_and_after(text in text(), block in "[a-z]{1,4}") {
+            let text = theirs(text);
+            let ended = if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" };
+            let with = with_block(&ended, &block);
+            prop_assert!(with.starts_with(&ended));
+            prop_assert_eq!(undone(&with), ended);
+        }
     }
 }
