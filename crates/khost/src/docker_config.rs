@@ -168,7 +168,10 @@ fn unfit(path: &Path, why: &str) -> Error {
 mod tests {
     use std::path::Path;
 
-    use super::{DockerConfig, is_this_machine};
+    use base64::Engine as _;
+    use proptest::prelude::*;
+
+    use super::{DockerConfig, STANDARD, UserAndPassword, is_this_machine};
     use crate::fs::{Attributes, write};
 
     fn read(text: &str, mode: u32) -> crate::Result<DockerConfig> {
@@ -234,6 +237,39 @@ mod tests {
         }
         for other in ["10.0.0.1:5000", "127.example", "r.example", "localhost.example:5000"] {
             assert!(!is_this_machine(other), "{other}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn whatever_it_says_is_never_shown(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let auth = STANDARD.encode(&bytes);
+            for text in [
+                format!(r#"{{ "auths": {{ "r.example": {{ "auth": "hunter2{auth}" }} }} }}"#),
+                format!(r#"{{ "auths": {{ "r.example": {{ "auth": "{auth}" }} }} }}"#),
+                format!(r#"{{ "auths": "hunter2{auth}" }}"#),
+                format!("hunter2{}", String::from_utf8_lossy(&bytes)),
+            ] {
+                match read(&text, 0o600).and_then(|config| config.login("r.example")) {
+                    Ok(_) => {}
+                    Err(error) => {
+                        prop_assert_eq!(error.code(), "docker-config-invalid");
+                        prop_assert!(!error.chain().contains("hunter2"), "{}", error.chain());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_login_is_read_as_docker_writes_it(user in "[!-9;-~é]{1,8}", password in "[ -~é]{1,8}") {
+            let auth = STANDARD.encode(format!("{user}:{password}"));
+            let text = format!(r#"{{ "auths": {{ "r.example": {{ "auth": "{auth}" }} }} }}"#);
+            let login = read(&text, 0o600).unwrap().login("R.example").unwrap().unwrap();
+            let shown = format!("{:?}", UserAndPassword { user: String::new(), ..login.clone() });
+            prop_assert_eq!(shown, "UserAndPassword { user: \"\", .. }");
+            prop_assert_eq!((login.user, login.password), (user, password));
         }
     }
 }

@@ -196,6 +196,8 @@ mod tests {
         thread,
     };
 
+    use proptest::prelude::*;
+
     use super::{Busy, Lock, flock};
     use crate::Host;
 
@@ -320,5 +322,23 @@ mod tests {
         assert_eq!(flock("1: -> FLOCK  ADVISORY  WRITE 4712 00:18:964 0 EOF"), None);
         assert_eq!(flock("2: POSIX  ADVISORY  WRITE 4711 00:18:964 0 EOF"), None);
         assert_eq!(flock("3: FLOCK  ADVISORY  WRITE 0 00:18:964 0 EOF"), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn only_who_holds_the_very_file_is_its_holder(
+            noise in "1: (-> )?FLOCK( [A-Z0-9:é-]{0,4}){0,5}\\PC*", pid in 1_u32.., device in 0_u64..4096, inode in 1_u64..,
+        ) {
+            flock(&noise);
+            let id = |inode| format!("00:{device:02x}:{inode}");
+            let line = |pid, inode| format!("1: FLOCK  ADVISORY  WRITE {pid} {} 0 EOF\n", id(inode));
+            let device = nix::sys::stat::makedev(0, device);
+            let table = format!("{noise}\n{}{}", line(pid, inode), line(pid, inode / 2));
+            prop_assert_eq!(super::holder_in(&table, device, inode), Some(pid));
+            let others = format!("{}{}", line(0, inode), line(pid, inode / 2));
+            prop_assert_eq!(super::holder_in(&others, device, inode), None);
+        }
     }
 }

@@ -51,15 +51,23 @@ fn unquoted(value: &str) -> String {
     let value = value.trim();
     let mut chars = value.chars();
     let inner = match (chars.next(), chars.next_back()) {
-        (Some('"'), Some('"')) | (Some('\''), Some('\'')) => chars.as_str(),
+        (Some('"'), Some('"')) => chars.as_str(),
+        (Some('\''), Some('\'')) => return chars.as_str().to_owned(), // nothing is escaped there
         _ => value,
     };
-    inner.replace("\\\"", "\"").replace("\\$", "$").replace("\\\\", "\\")
+    let mut plain = String::with_capacity(inner.len());
+    let mut letters = inner.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let escaped = letters.next_if(|next| letter == '\\' && "\"$`\\".contains(*next));
+        plain.push(escaped.unwrap_or(letter));
+    }
+    plain
 }
 
 #[cfg(test)]
 mod tests {
     use kspec::state::Family;
+    use proptest::prelude::*;
 
     use super::parse;
 
@@ -89,5 +97,26 @@ mod tests {
             assert_eq!(parse(text).unwrap_err().code(), "os-unsupported", "{text}");
         }
         assert!(parse("ID=alpine\n").unwrap_err().to_string().contains("`alpine`"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_text_is_read_and_a_quoted_value_is_as_it_was_meant(
+            noise in any::<String>(), value in "[ -~é]{0,8}",
+        ) {
+            if let Err(error) = parse(&noise) {
+                prop_assert_eq!(error.code(), "os-unsupported");
+            }
+            let escaped: String = value
+                .chars()
+                .flat_map(|letter| {
+                    "\"$`\\".contains(letter).then_some('\\').into_iter().chain([letter])
+                })
+                .collect();
+            let os = parse(&format!("ID=debian\nPRETTY_NAME=\"{escaped}\"\n{noise}")).unwrap();
+            prop_assert_eq!(os.name, value);
+        }
     }
 }

@@ -67,6 +67,8 @@ fn socket(link: &str) -> Option<u64> {
 mod tests {
     use std::net::TcpListener;
 
+    use proptest::prelude::*;
+
     use super::{holder, listeners, socket};
     use crate::Host;
 
@@ -93,5 +95,20 @@ mod tests {
         assert_eq!(found.pid, std::process::id());
         drop(listener);
         assert_eq!(holder(&Host::new("/"), port).unwrap(), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_listener_is_found_among_any_lines(
+            noise in "([0-9A:é]{0,4} ){0,12}\\PC*", port in any::<u16>(), inode in any::<u64>(),
+        ) {
+            let line = format!("0: 0100007F:{port:04X} 00000000:0000 0A 0:0 00:0 0 0 0 {inode} 1");
+            let found = listeners(&format!("{noise}\n{line}\n"));
+            prop_assert_eq!(found.get(&port), Some(&inode));
+            prop_assert_eq!(socket(&format!("socket:[{inode}]")), Some(inode));
+            socket(&noise);
+        }
     }
 }

@@ -72,7 +72,8 @@ pub(super) fn projected(wanted: &Value, found: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     use super::{Difference, first_difference};
 
@@ -99,5 +100,75 @@ mod tests {
         let wanted = json!({ "spec": { "ports": [{ "port": 53 }] } });
         let found = json!({ "spec": { "ports": [{ "port": 54 }] } });
         assert_eq!(first_difference(&wanted, &found).as_deref(), Some("spec.ports.[0].port"));
+    }
+
+    fn object() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-2_i64..3).prop_map(Value::from),
+            "[ab]{0,2}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-d]", inner, 0..4)
+                    .prop_map(|fields| fields.into_iter().collect()),
+            ]
+        })
+    }
+
+    /// `wanted` as the server has it: with fields of its own, and without what is empty.
+    fn served(wanted: &Value) -> Value {
+        match wanted {
+            Value::Object(fields) => {
+                let kept = fields.iter().filter(|(_, value)| !super::is_empty(value));
+                let kept = kept.map(|(key, value)| (key.clone(), served(value)));
+                kept.chain([("uid".to_owned(), json!("u"))]).collect()
+            }
+            Value::Array(items) => items.iter().map(served).collect(),
+            leaf => leaf.clone(),
+        }
+    }
+
+    /// Each leaf of `value`, as a pointer.
+    fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                fields.iter().for_each(|(key, value)| leaves(value, &format!("{at}/{key}"), found));
+            }
+            Value::Array(items) => {
+                let items = items.iter().enumerate();
+                items.for_each(|(key, value)| leaves(value, &format!("{at}/{key}"), found));
+            }
+            _ => found.push(at.to_owned()),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_object_differs_from_itself_nor_by_what_the_server_adds(object in object()) {
+            prop_assert!(Difference::between(&object, &object).is_none());
+            let served = served(&object);
+            prop_assert_eq!(first_difference(&object, &served), None);
+            let projected = super::projected(&object, &served);
+            prop_assert_eq!(first_difference(&object, &projected), None);
+        }
+
+        #[test]
+        fn one_other_value_is_a_difference(object in object(), at in any::<prop::sample::Index>()) {
+            let mut all = Vec::new();
+            leaves(&object, "", &mut all);
+            if let Some(pointer) = (!all.is_empty()).then(|| at.get(&all)) {
+                let mut other = object.clone();
+                *other.pointer_mut(pointer).unwrap() = json!("other");
+                prop_assert!(first_difference(&object, &other).is_some());
+                prop_assert!(first_difference(&other, &object).is_some());
+                let difference = Difference::between(&object, &other).unwrap();
+                prop_assert!(difference.diff.contains('+'), "{}", difference.diff);
+            }
+        }
     }
 }
