@@ -160,6 +160,8 @@ fn servers(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{servers, with_rotating_certificate, with_server};
 
     const KUBELET: &str = "\
@@ -215,5 +217,29 @@ users:
     #[test]
     fn nothing_secret_is_shown() {
         assert_eq!(servers(KUBELET), "server: https://192.0.2.11:6443");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn twice_is_once_and_other_lines_stay(
+            lines in prop::collection::vec(
+                "\\PC{0,8}|[ \\t-]{0,3}(server|client-key-data|client-certificate-data|name): ?[a-z:/]{0,6}\\r?",
+                0..8,
+            ),
+        ) {
+            let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+            for edit in [with_rotating_certificate, |text: &str| with_server(text, "https://a:1")] {
+                let once = edit(&text);
+                prop_assert_eq!(&edit(&once), &once);
+                prop_assert_eq!(once.split('\n').count(), text.split('\n').count());
+                for (before, after) in text.split('\n').zip(once.split('\n')) {
+                    let ours = ["server", "client-"].iter().any(|key| before.trim_start().starts_with(key));
+                    prop_assert!(ours || before == after, "{before:?} {after:?}");
+                }
+            }
+            prop_assert!(!servers(&text).contains("client-"));
+        }
     }
 }

@@ -179,6 +179,7 @@ fn refuse_unfit(key: &str, value: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use kspec::{Cluster, state::Member};
+    use proptest::prelude::*;
     use semver::Version;
 
     use super::{PATH, Settings, Start, render, started_with};
@@ -329,6 +330,35 @@ mod tests {
                 cluster.etcd.extra_env = [(key.to_owned(), value.to_owned())].into();
             });
             assert_eq!(error.unwrap_err().code(), "etcd-env-invalid", "{key}={value}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        #[expect(clippy::disallowed_methods, reason = "an earlier run's hand, in a test")]
+        fn no_setting_hides_or_replaces_what_it_was_started_with(
+            settings in prop::collection::btree_map(
+                "ETCD_(NAME|INITIAL_CLUSTER|INITIAL_CLUSTER_STATE|METRICS|[A-Z]{1,4})|\\PC{0,4}",
+                "[a-z]{1,3}([\"\\\\\r]|\nETCD_NAME=other)?",
+                0..2,
+            ),
+            noise in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let tree = tempfile::tempdir().unwrap();
+            let host = khost::Host::new(tree.path());
+            std::fs::create_dir_all(tree.path().join("etc")).unwrap();
+            let rendered = rendered(&Version::new(3, 6, 0), |cluster| cluster.etcd.extra_env = settings);
+            match rendered {
+                Ok(text) => {
+                    std::fs::write(host.path(PATH), &text).unwrap();
+                    prop_assert_eq!(started_with(&host).unwrap(), Some(start()));
+                    std::fs::write(host.path(PATH), [&noise, b"\n".as_slice(), text.as_bytes()].concat()).unwrap();
+                    prop_assert!(started_with(&host).unwrap().is_some());
+                }
+                Err(error) => prop_assert_eq!(error.code(), "etcd-env-invalid"),
+            }
         }
     }
 }

@@ -35,6 +35,8 @@ PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use crate::inputs::tests::{inputs, machine};
 
     #[test]
@@ -58,5 +60,38 @@ mod tests {
         inputs.cluster.kubelet.extra_args = vec!["--v=4".into(), "--x=\"a\"".into()];
         let text = super::render(&inputs);
         assert!(text.contains("service \\\n--v=4 \\\n--x=\\\"a\\\"\"\n"), "{text}");
+    }
+
+    /// The value of `key` as systemd.exec(5) reads one in double quotes.
+    fn value(text: &str, key: &str) -> String {
+        let quoted = text.split_once(&format!("{key}=\"")).unwrap().1;
+        let mut letters = quoted.chars();
+        let mut value = String::new();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '"' => return value,
+                '\\' => match letters.next().unwrap() {
+                    '\n' => {}
+                    escaped if "\"\\$`".contains(escaped) => value.push(escaped),
+                    other => value.extend(['\\', other]),
+                },
+                plain => value.push(plain),
+            }
+        }
+        panic!("it never ends");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn systemd_reads_every_flag_as_it_was_meant(flags in prop::collection::vec("--[a-z]=[ -~é]{0,8}", 0..4)) {
+            let mut inputs = inputs(machine());
+            inputs.cluster.kubelet.extra_args = flags.clone();
+            let text = super::render(&inputs);
+            let read = value(&text, "KUBELET_ARGS");
+            let wanted: String = flags.iter().flat_map(|flag| [" ", flag]).collect();
+            prop_assert!(read.ends_with(&format!("containerd.service{wanted}")), "{}", text);
+        }
     }
 }

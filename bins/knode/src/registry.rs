@@ -4,7 +4,10 @@
 use std::path::Path;
 
 use khost::{Error, Host, Result, StepList, client_certificate, fs, steps::absent::Absent};
-use kspec::cluster::{ClientPair, Containerd, Registry, RegistryHost};
+use kspec::{
+    cluster::{ClientPair, Containerd, Registry, RegistryHost},
+    toml_string,
+};
 
 use crate::containerd_config::CERTS_DIR;
 
@@ -67,7 +70,7 @@ impl Hosts {
         let Registry { prefix, server, hosts } = &self.0;
         let server = server.clone().unwrap_or_else(|| Registry::home(prefix));
         let tables: String = hosts.iter().map(table).collect();
-        format!("{MARK}server = {}\n{tables}", quoted(&server))
+        format!("{MARK}server = {}\n{tables}", toml_string(&server))
     }
 }
 
@@ -77,7 +80,7 @@ impl Hosts {
 /// `skip_verify`, be it false, makes containerd try TLS first: it is no key for plain HTTP.
 fn table(host: &RegistryHost) -> String {
     let capabilities: Vec<_> = host.capabilities.iter().map(|one| one.as_str()).collect();
-    let path = |path: &Path| quoted(&path.display().to_string());
+    let path = |path: &Path| toml_string(&path.display().to_string());
     let pair = |ClientPair { certificate, key }: &ClientPair| match key {
         Some(key) => format!("[{}, {}]", path(certificate), path(key)),
         None => path(certificate),
@@ -89,34 +92,33 @@ fn table(host: &RegistryHost) -> String {
         ("override_path", Some(host.override_path.to_string())),
         ("ca", host.ca.as_deref().map(path)),
         ("client", (!clients.is_empty()).then(|| format!("[{}]", clients.join(", ")))),
-        ("dial_timeout", host.dial_timeout_seconds.map(|seconds| quoted(&format!("{seconds}s")))),
+        (
+            "dial_timeout",
+            host.dial_timeout_seconds.map(|seconds| toml_string(&format!("{seconds}s"))),
+        ),
     ];
     let keys = keys.into_iter().filter_map(|(key, value)| Some(format!("  {key} = {}\n", value?)));
-    let table = format!("\n[host.{}]\n{}", quoted(&host.url), keys.collect::<String>());
+    let table = format!("\n[host.{}]\n{}", toml_string(&host.url), keys.collect::<String>());
     if host.headers.is_empty() {
         return table;
     }
     let header = |(name, values): (&String, &Vec<String>)| {
-        format!("    {} = [{}]\n", quoted(name), quoted_list(values))
+        format!("    {} = [{}]\n", toml_string(name), quoted_list(values))
     };
     let headers: String = host.headers.iter().map(header).collect();
-    format!("{table}  [host.{}.header]\n{headers}", quoted(&host.url))
+    format!("{table}  [host.{}.header]\n{headers}", toml_string(&host.url))
 }
 
 fn quoted_list<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
-    let quoted: Vec<_> = texts.into_iter().map(|text| quoted(text.as_ref())).collect();
+    let quoted: Vec<_> = texts.into_iter().map(|text| toml_string(text.as_ref())).collect();
     quoted.join(", ")
-}
-
-/// A TOML string, which may stand as a key as well: JSON writes them alike.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use khost::Host;
     use kspec::cluster::{Containerd, Registry, RegistryHost};
+    use proptest::prelude::*;
 
     fn all(containerd: &Containerd) -> khost::Result<Vec<super::Hosts>> {
         super::all(containerd, &Host::new("/nowhere"))
@@ -235,5 +237,31 @@ mod tests {
           [host."http://10.0.0.1:5000".header]
             "X-Site" = ["north"]
         "#);
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![any::<String>(), "[\u{0}-\u{20}\u{7f}\u{85}\\\\\"'=#]{0,4}"]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn whatever_is_said_is_what_containerd_reads(
+            url in text(),
+            headers in prop::collection::btree_map(text(), prop::collection::vec(text(), 1..3), 0..3),
+        ) {
+            let host = RegistryHost { headers: headers.clone(), ..RegistryHost::new(url.clone()) };
+            let hosts = vec![host];
+            let registry = Registry { prefix: "r".into(), server: Some(url.clone()), hosts };
+            let text = super::Hosts(registry).render();
+            let read = toml::from_str::<toml::Table>(&text);
+            prop_assert!(read.is_ok(), "{:?}", text);
+            let read = read.unwrap();
+            prop_assert_eq!(read["server"].as_str(), Some(url.as_str()));
+            let found = read["host"][url.as_str()].get("header").cloned();
+            let found = found.unwrap_or(toml::Value::Table(toml::Table::new()));
+            prop_assert_eq!(found, toml::Value::try_from(&headers).unwrap());
+        }
     }
 }

@@ -170,3 +170,54 @@ fn name(name: &GeneralName<'_>) -> Option<Name> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use kspec::cluster::KeyAlgorithm;
+    use proptest::prelude::*;
+    use time::OffsetDateTime;
+
+    use super::Seen;
+    use crate::{
+        issue::{Term, authority},
+        keys::key,
+    };
+
+    static PEM: LazyLock<String> = LazyLock::new(|| {
+        let term = Term::new(OffsetDateTime::UNIX_EPOCH, 1).unwrap();
+        authority(&key(KeyAlgorithm::EcdsaP256).unwrap(), None, term).unwrap()
+    });
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        /// A file that was torn, mixed up or made by somebody who means harm.
+        #[test]
+        fn any_bytes_are_read_or_refused_in_words(
+            at in any::<prop::sample::Index>(),
+            letter in "[A-Za-z0-9+/=\\n -]",
+            bytes in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let mut mixed = PEM.clone().into_bytes();
+            let at = at.index(mixed.len());
+            mixed[at] = letter.as_bytes()[0];
+            let torn = &PEM.as_bytes()[..at];
+            let joined = [PEM.as_bytes(), &bytes, torn].concat();
+            for bytes in [mixed.as_slice(), torn, &joined, &bytes] {
+                let Ok(all) = Seen::parse_all(bytes) else { continue };
+                for seen in all {
+                    seen.profile();
+                    seen.signed_by(&seen.key_info);
+                    seen.out_of_term(OffsetDateTime::UNIX_EPOCH, u32::MAX);
+                }
+            }
+            let whole = Seen::parse(PEM.as_bytes()).unwrap();
+            let first = Seen::parse(&joined).unwrap();
+            prop_assert!(first.is(&whole.der) && first.signed_by(&whole.key_info));
+            let why = Seen::parse(&bytes).unwrap_err();
+            prop_assert!(why.starts_with("it "), "{}", why);
+        }
+    }
+}

@@ -66,6 +66,8 @@ pub(crate) fn with_client(text: &str, cert: &str, key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{Client, client, with_client};
 
     const ADMIN: &str = "\
@@ -120,5 +122,37 @@ users:
             assert_eq!(client(&ADMIN[..end]).unwrap_err(), why);
         }
         assert_eq!(client("a: [").unwrap_err(), "it is not YAML");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_kubeconfig_is_read_or_refused_without_what_it_says(
+            at in any::<prop::sample::Index>(), drop in 0_usize..40, put in "[-a-z: \\n\\[{&*é]{0,4}",
+        ) {
+            let secret = ADMIN.replace("S0VZ", "aHVudGVyMg==");
+            let letters: Vec<char> = secret.chars().collect();
+            let at = at.index(letters.len());
+            let rest = (at + drop).min(letters.len());
+            let head = letters[..at].iter().copied();
+            let text: String = head.chain(put.chars()).chain(letters[rest..].iter().copied()).collect();
+            if let Err(why) = client(&text) {
+                prop_assert!(why.starts_with("it") && !why.contains("aHVu"), "{}", why);
+            }
+            let once = with_client(&text, "cert", "key");
+            prop_assert_eq!(&with_client(&once, "cert", "key"), &once);
+            let others = |text: &str| -> Vec<String> {
+                let lines = text.split('\n').filter(|line| !line.trim_start().starts_with("client-"));
+                lines.map(str::to_owned).collect()
+            };
+            prop_assert_eq!(others(once.trim_end()), others(text.trim_end()));
+        }
+
+        #[test]
+        fn what_is_put_in_is_found(cert in "(?s).{1,40}", key in "(?s).{1,40}") {
+            let text = with_client(ADMIN, &cert, &key);
+            prop_assert_eq!(client(&text), Ok(Client::Embedded(cert.into(), key.into())));
+        }
     }
 }

@@ -101,7 +101,11 @@ impl JsonSchema for Cidr {
 
 #[cfg(test)]
 mod tests {
-    use super::Cidr;
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+
+    use super::{Cidr, NotANetwork};
 
     fn cidr(text: &str) -> Cidr {
         text.parse().unwrap()
@@ -129,5 +133,54 @@ mod tests {
         assert_eq!(cidr("10.0.0.0/31").address(3), None);
         assert_eq!(cidr("255.255.255.255/32").address(1), None);
         assert_eq!(cidr("fd85::1000/116").address(1).unwrap().to_string(), "fd85::1001");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_text_is_a_network_or_says_which_was_meant(text in "\\PC*|[0-9a-f.:]{0,12}/[0-9]{0,3}|[0-9]{1,2}(\\.[0-9]{1,2}){3}/[0-9]{1,2}|[0-9a-f]{1,4}::[0-9a-f]{1,4}/[0-9]{1,3}") {
+            match text.parse::<Cidr>() {
+                Ok(cidr) => prop_assert_eq!(cidr.to_string().parse(), Ok(cidr)),
+                Err(NotANetwork::HostBits { network, .. }) => {
+                    prop_assert!(network.parse::<Cidr>().is_ok(), "{network}");
+                }
+                Err(NotANetwork::Syntax(given)) => prop_assert_eq!(given, text),
+            }
+        }
+
+        #[test]
+        fn addresses_count_up_within_the_network_and_no_further(
+            address in any::<IpAddr>(), prefix in 0_u8..=128, offset in prop_oneof![0_u32..300, any::<u32>()],
+        ) {
+            let bits = if address.is_ipv4() { 32 } else { 128 };
+            let cidr = Cidr(ipnet::IpNet::new(address, prefix.min(bits)).unwrap().trunc());
+            prop_assert!(cidr.contains(address));
+            let own = u32::from(bits - cidr.prefix());
+            let fits = own >= 32 || u64::from(offset) < 1 << own;
+            match cidr.address(offset) {
+                Some(found) => {
+                    prop_assert!(fits && cidr.contains(found));
+                    let next = offset.checked_add(1).and_then(|next| cidr.address(next));
+                    prop_assert!(next.is_none_or(|next| next > found));
+                }
+                None => prop_assert!(!fits),
+            }
+        }
+
+        #[test]
+        fn networks_overlap_when_one_holds_the_other(
+            a in 0_u32..16, b in 0_u32..16, long in 28_u8..=32, short in 28_u8..=32,
+        ) {
+            let net = |address: u32, prefix| {
+                Cidr(ipnet::Ipv4Net::new(address.into(), prefix).unwrap().trunc().into())
+            };
+            let (a, b) = (net(a, long), net(b, short));
+            let shared = (0..16).any(|at: u32| {
+                let address = IpAddr::V4(at.into());
+                a.contains(address) && b.contains(address)
+            });
+            prop_assert_eq!((a.overlaps(&b), b.overlaps(&a)), (shared, shared));
+        }
     }
 }

@@ -100,6 +100,8 @@ impl JsonSchema for Sha256 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::Sha256;
 
     #[test]
@@ -116,6 +118,22 @@ mod tests {
     fn refuses_what_is_not_a_digest() {
         for bad in ["", "sha256:", "zz", &"0".repeat(63), &"0".repeat(65), &"é".repeat(32)] {
             assert!(bad.parse::<Sha256>().is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn what_is_read_is_64_digits_and_nothing_else(
+            bytes in any::<[u8; 32]>(), at in 0_usize..64, letter in any::<char>(),
+        ) {
+            let digest = Sha256::from_bytes(bytes);
+            prop_assert_eq!(digest.to_string().parse(), Ok(digest));
+            let mut digits: Vec<char> = digest.hex().chars().collect();
+            digits[at] = letter;
+            let text: String = digits.into_iter().collect();
+            prop_assert_eq!(text.parse::<Sha256>().is_ok(), letter.is_ascii_hexdigit());
         }
     }
 }

@@ -114,22 +114,27 @@ fn inline(value: &Value) -> String {
                 .collect();
             format!("{{ {} }}", entries.join(", "))
         }
-        plain => plain.to_string(), // JSON and TOML agree on strings, numbers and booleans
+        Value::String(text) => toml_string(text),
+        plain => plain.to_string(), // JSON and TOML agree on numbers and booleans
     }
 }
 
 /// A key as TOML wants it: quoted unless it is made of letters, digits, `_` and `-`.
 fn bare(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if !key.is_empty() && key.bytes().all(plain) {
-        key.into()
-    } else {
-        Value::from(key).to_string()
-    }
+    if !key.is_empty() && key.bytes().all(plain) { key.into() } else { toml_string(key) }
+}
+
+/// `text` as a TOML string, which may stand as a key as well. JSON writes them alike, but for one
+/// letter that TOML wants escaped.
+pub fn toml_string(text: &str) -> String {
+    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use crate::Cluster;
 
     #[test]
@@ -144,5 +149,54 @@ mod tests {
     fn the_default_document_reads_well() {
         let cluster = Cluster::example("k8s-ctr", "192.168.10.100".parse().unwrap());
         insta::assert_snapshot!(super::commented(&cluster).unwrap());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_label_and_taint_reads_back(
+            labels in prop::collection::btree_map(any::<String>(), any::<String>(), 0..3),
+            odd in "[\u{0}-\u{20}\u{7f}\u{85}\\\\\"'=]{0,4}",
+        ) {
+            let mut cluster = Cluster::example("k8s-ctr", "192.168.10.100".parse().unwrap());
+            cluster.nodes[0].labels = labels;
+            cluster.nodes[0].labels.insert(odd.clone(), odd);
+            let text = super::commented(&cluster).unwrap();
+            let found = Cluster::parse(&text);
+            prop_assert!(found.as_ref().is_ok_and(|found| *found == cluster), "{:?}", found.err());
+        }
+
+        /// A hand that slips in the file that `kprep init` wrote: a sound description, or what
+        /// is wrong with it.
+        #[test]
+        fn a_slip_of_the_hand_is_no_panic(
+            at in any::<prop::sample::Index>(), drop in 0_usize..12, put in "\\PC{0,2}|[0-9./:-]{1,4}",
+        ) {
+            let cluster = Cluster::example("k8s-ctr", "192.168.10.100".parse().unwrap());
+            let letters: Vec<char> = super::commented(&cluster).unwrap().chars().collect();
+            let at = at.index(letters.len());
+            let rest = (at + drop).min(letters.len());
+            let text: String = letters[..at].iter().copied().chain(put.chars()).chain(letters[rest..].iter().copied()).collect();
+            match Cluster::parse(&text) {
+                Ok(cluster) => {
+                    for problem in cluster.problems() {
+                        prop_assert!(!problem.code.is_empty() && !problem.remedy.is_empty());
+                    }
+                    cluster.cluster_dns();
+                    cluster.no_proxy();
+                }
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+            }
+        }
+
+        #[test]
+        fn any_text_is_refused_in_words(text in any::<String>(), bent in "[a-z\\[\\]={}\"'., \n0-9#-]{0,40}") {
+            for text in [text, bent] {
+                if let Err(error) = Cluster::parse(&text) {
+                    prop_assert!(!error.to_string().is_empty());
+                }
+            }
+        }
     }
 }

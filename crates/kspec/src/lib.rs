@@ -21,7 +21,7 @@ pub mod state;
 pub use cidr::Cidr;
 pub use cluster::{Cluster, Node, Problem, Role};
 pub use digest::Sha256;
-pub use document::commented;
+pub use document::{commented, toml_string};
 pub use join_document::JoinDocument;
 pub use lock::{Arch, Format, Lock, LockedFile, LockedImage};
 pub use pki_export::{PemPair, PkiExport};

@@ -22,6 +22,9 @@ pub fn from_yaml_documents(text: &str) -> Result<Vec<serde_json::Value>, serde_s
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
     #[test]
     fn documents_come_one_by_one_with_aliases_filled_in() {
         let text = "# a comment\na: &one {b: '1', c: 1, d: 0.5}\ne: *one\n---\n# empty\n---\n[x]\n";
@@ -40,5 +43,45 @@ mod tests {
         let yaml = super::to_yaml(&value).unwrap();
         let back: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
         assert_eq!(back, value, "{yaml}");
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let word = prop_oneof![
+            any::<String>(),
+            "[-?:,&*!|>'\"%@`~#\\[\\]{} \t\nxn0-9.eE+_]{0,6}",
+            Just("null".to_owned()),
+            Just("yes".to_owned()),
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            word.clone().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(word.clone(), inner, 0..4)
+                    .prop_map(|fields| fields.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn what_is_written_reads_back(value in value()) {
+            let wanted: Vec<_> = (!value.is_null()).then(|| value.clone()).into_iter().collect();
+            let yaml = super::to_yaml(&value).unwrap();
+            let found = super::from_yaml_documents(&yaml);
+            prop_assert!(found.as_ref().is_ok_and(|found| *found == wanted), "{:?} {:?}", yaml, found);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in any::<String>(), bent in "[-a:{}\\[\\]&*!|> \n'\"]{0,24}") {
+            let _ = super::from_yaml_documents(&text);
+            let _ = super::from_yaml_documents(&bent);
+        }
     }
 }

@@ -169,6 +169,7 @@ fn read(value: &Value) -> Option<Vec<Key>> {
 #[cfg(test)]
 mod tests {
     use kspec::cluster::{CipherProvider, Encryption};
+    use proptest::prelude::*;
 
     use super::{Keys, Next};
 
@@ -259,6 +260,30 @@ mod tests {
             let Err(error) = Keys::parse(text, "x") else { panic!("{text}") };
             assert_eq!(error.code(), "encryption-config-unreadable");
             assert!(!error.chain().contains("c2VjcmV0"), "{}", error.chain());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_slip_of_the_hand_shows_no_key(
+            at in any::<prop::sample::Index>(), drop in 0_usize..40, put in "[-a-z: \\n\\[{&*é]{0,4}",
+        ) {
+            let text = "kind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  \
+                        - secretbox:\n      keys:\n      - {name: key, secret: aHVudGVyMg==}\n  - identity: {}\n";
+            let letters: Vec<char> = text.chars().collect();
+            let at = at.index(letters.len());
+            let rest = (at + drop).min(letters.len());
+            let head = letters[..at].iter().copied();
+            let text: String = head.chain(put.chars()).chain(letters[rest..].iter().copied()).collect();
+            match Keys::parse(&text, "x") {
+                Ok(keys) => prop_assert!(Keys::parse(&keys.render().unwrap(), "x").unwrap() == keys),
+                Err(error) => {
+                    prop_assert_eq!(error.code(), "encryption-config-unreadable");
+                    prop_assert!(!error.chain().contains("aHVu"), "{}", error.chain());
+                }
+            }
         }
     }
 }

@@ -34,13 +34,15 @@ pub(crate) fn cpus(online: &str) -> Option<usize> {
     let count = |range: &str| -> Option<usize> {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
-        last.checked_sub(first).map(|more| more + 1)
+        last.checked_sub(first)?.checked_add(1)
     };
-    online.trim().split(',').map(count).sum()
+    online.trim().split(',').try_fold(0_usize, |all, range| all.checked_add(count(range)?))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{cpus, has_filesystem, memory_mib, nofile, sys_resource};
 
     #[test]
@@ -84,5 +86,34 @@ mod tests {
         }
         assert_eq!(cpus(""), None);
         assert_eq!(cpus("3-1"), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_text_of_the_kernel_makes_it_panic(noise in "\\PC*|[0-9,-]{0,48}", number in any::<u64>()) {
+            for key in ["MemTotal:", "CapBnd:", "Max open files"] {
+                let text = format!("{key} {noise}\n");
+                memory_mib(&text);
+                sys_resource(&text);
+                nofile(&text);
+                has_filesystem(&text, &noise);
+            }
+            prop_assert_eq!(memory_mib(&format!("MemTotal: {number} kB")), Some(number / 1024));
+            cpus(&noise);
+            cpus(&format!("{number}-{noise}"));
+            prop_assert_eq!(cpus(&format!("0-{}", u64::MAX)), None);
+        }
+
+        #[test]
+        fn processors_are_counted(ranges in prop::collection::vec((0_usize..99, 0_usize..9), 1..5)) {
+            let list: Vec<_> = ranges.iter().map(|(first, more)| match more {
+                0 => first.to_string(),
+                more => format!("{first}-{}", first + more),
+            }).collect();
+            let count = ranges.iter().map(|(_, more)| more + 1).sum();
+            prop_assert_eq!(cpus(&list.join(",")), Some(count));
+        }
     }
 }

@@ -103,6 +103,8 @@ pub(crate) fn options(first: &[String], second: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{ResolvConf, is_name, is_option, options};
 
     #[test]
@@ -131,5 +133,23 @@ mod tests {
         let list = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let all = options(&list("ndots:2 timeout:2"), &list("edns0 ndots:5 trust-ad"));
         assert_eq!(all, list("ndots:2 timeout:2 edns0 trust-ad"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+        /// What a DHCP server says goes into files that shells and others read.
+        #[test]
+        fn any_text_says_what_reads_back_and_nothing_else(
+            lines in prop::collection::vec(
+                "\\PC{0,12}|(nameserver|search|domain|options)( [a-f0-9.:%$(;'\"]{0,9}){0,4}", 0..8,
+            ),
+        ) {
+            let conf = ResolvConf::parse(&lines.join("\n"));
+            let text = conf.lines("");
+            let fits = |c: char| c.is_ascii_alphanumeric() || "-_.: \n".contains(c);
+            prop_assert!(text.chars().all(fits), "{:?}", text);
+            prop_assert_eq!(ResolvConf::parse(&text), conf);
+        }
     }
 }
