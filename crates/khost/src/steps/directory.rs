@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::{
-    Change, Context, Error, Owner, Result, Status, Step, Thing,
+    Change, Context, Owner, Result, Status, Step, Thing,
     fs::{self, Attributes},
-    steps::file::{differs_from, make_parents, missing_parents},
+    steps::file::{differs_from, make_parents, missing_parents, not_a_directory},
 };
 
 /// A directory, or a link to one: then the directory behind it has the mode and the owner, and the
@@ -58,8 +58,8 @@ impl Step for Directory {
     }
 
     fn check(&self, context: &Context<'_>) -> Result<Status> {
-        let path = self.path.display();
         if fs::look(&context.host.path(&self.path))?.is_none() {
+            let path = self.path.display();
             let what = format!("make directory {path} ({:04o} {})", self.mode, self.owner);
             return Ok(Status::Differs(Change::new(what)));
         }
@@ -67,9 +67,7 @@ impl Step for Directory {
             Some(found) if found.is_dir() => {
                 differs_from(context.host, &self.path, &found, self.mode, &self.owner)
             }
-            _ => Err(Error::host("not-a-directory", format!("`{path}` is in the way"))
-                .because("a directory is needed there and something else exists")
-                .hint(format!("move `{path}` away and run again"))),
+            _ => Err(not_a_directory(&self.path)),
         }
     }
 
@@ -164,6 +162,8 @@ mod tests {
         steps.add(Directory::new("/var/lib/etcd").mode(0o700));
         engine::apply("test", &steps, &Context::new(&host, &report, None)).unwrap();
         assert_eq!(mode(&root.path().join("disk/etcd")), 0o700);
+        engine::reset("test", &host, &report).unwrap();
+        assert_eq!(fs::read_dir(root.path().join("disk")).unwrap().count(), 0);
     }
 
     #[test]
@@ -171,8 +171,15 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         symlink("/gone", root.path().join("etcd")).unwrap();
         let (host, report) = (Host::new(root.path()), quiet());
-        let error = Directory::new("/etcd").check(&Context::new(&host, &report, None)).unwrap_err();
+        let context = || Context::new(&host, &report, None);
+        let error = Directory::new("/etcd").check(&context()).unwrap_err();
         assert_eq!(error.code(), "not-a-directory");
+
+        let mut steps = StepList::new();
+        steps.add(Directory::new("/etcd/member/snap"));
+        let error = engine::apply("test", &steps, &context()).unwrap_err();
+        assert_eq!(error.code(), "not-a-directory");
+        assert!(!root.path().join("gone").exists());
     }
 
     /// Owners count on the machine itself only, and only root gives them away.

@@ -9,7 +9,7 @@ use std::{
 use kspec::Sha256;
 
 use crate::{
-    Change, Context, Detail, Host, Owner, Result, Status, Step, Thing,
+    Change, Context, Detail, Error, Host, Owner, Result, Status, Step, Thing,
     fs::{self, Attributes},
 };
 
@@ -168,16 +168,30 @@ pub(crate) fn differs_from(
 }
 
 /// Directories above `path` that are not there, outermost first.
+///
+/// # Errors
+/// `not-a-directory`: they would have to lie in a file, or behind a link that leads nowhere.
 pub(crate) fn missing_parents(host: &Host, path: &Path) -> Result<Vec<Thing>> {
     let mut missing = Vec::new();
     for parent in path.ancestors().skip(1) {
         if fs::look(&host.path(parent))?.is_some() {
+            if !host.path_to(parent).is_dir() {
+                return Err(not_a_directory(parent));
+            }
             break;
         }
         missing.push(Thing::Directory(parent.to_owned()));
     }
     missing.reverse();
     Ok(missing)
+}
+
+/// The error when something else is where a directory is needed.
+pub(crate) fn not_a_directory(path: &Path) -> Error {
+    let path = path.display();
+    Error::host("not-a-directory", format!("`{path}` is in the way"))
+        .because("a directory is needed there and something else exists")
+        .hint(format!("move `{path}` away and run again"))
 }
 
 /// Make the directories above `path`.
