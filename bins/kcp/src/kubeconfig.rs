@@ -220,8 +220,6 @@ users:
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn twice_is_once_and_other_lines_stay(
             lines in prop::collection::vec(

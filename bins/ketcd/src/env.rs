@@ -334,7 +334,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+        #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
         #[expect(clippy::disallowed_methods, reason = "an earlier run's hand, in a test")]
@@ -354,7 +354,8 @@ mod tests {
                 Ok(text) => {
                     std::fs::write(host.path(PATH), &text).unwrap();
                     prop_assert_eq!(started_with(&host).unwrap(), Some(start()));
-                    std::fs::write(host.path(PATH), [&noise, b"\n".as_slice(), text.as_bytes()].concat()).unwrap();
+                    let noisy = [&noise, b"\n".as_slice(), text.as_bytes()].concat();
+                    std::fs::write(host.path(PATH), noisy).unwrap();
                     prop_assert!(started_with(&host).unwrap().is_some());
                 }
                 Err(error) => prop_assert_eq!(error.code(), "etcd-env-invalid"),

@@ -82,10 +82,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
-
         #[test]
-        fn systemd_reads_every_flag_as_it_was_meant(flags in prop::collection::vec("--[a-z]=[ -~é]{0,8}", 0..4)) {
+        fn systemd_reads_every_flag_as_it_was_meant(
+            flags in prop::collection::vec("--[a-z]=[ -~é]{0,8}", 0..4),
+        ) {
             let mut inputs = inputs(machine());
             inputs.cluster.kubelet.extra_args = flags.clone();
             let text = super::render(&inputs);

@@ -244,8 +244,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn whatever_is_said_is_what_containerd_reads(
             url in text(),

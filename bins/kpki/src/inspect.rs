@@ -191,7 +191,7 @@ mod tests {
     });
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+        #![proptest_config(ProptestConfig::with_cases(64))]
 
         /// A file that was torn, mixed up or made by somebody who means harm.
         #[test]

@@ -125,8 +125,6 @@ users:
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn any_kubeconfig_is_read_or_refused_without_what_it_says(
             at in any::<prop::sample::Index>(), drop in 0_usize..40, put in "[-a-z: \\n\\[{&*é]{0,4}",

@@ -325,11 +325,12 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn only_who_holds_the_very_file_is_its_holder(
-            noise in "1: (-> )?FLOCK( [A-Z0-9:é-]{0,4}){0,5}\\PC*", pid in 1_u32.., device in 0_u64..4096, inode in 1_u64..,
+            noise in "1: (-> )?FLOCK( [A-Z0-9:é-]{0,4}){0,5}\\PC*",
+            pid in 1_u32..,
+            device in 0_u64..4096,
+            inode in 1_u64..,
         ) {
             flock(&noise);
             let id = |inode| format!("00:{device:02x}:{inode}");

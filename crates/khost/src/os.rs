@@ -100,8 +100,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn any_text_is_read_and_a_quoted_value_is_as_it_was_meant(
             noise in any::<String>(), value in "[ -~é]{0,8}",

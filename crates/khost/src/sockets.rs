@@ -98,8 +98,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn a_listener_is_found_among_any_lines(
             noise in "([0-9A:é]{0,4} ){0,12}\\PC*", port in any::<u16>(), inode in any::<u64>(),

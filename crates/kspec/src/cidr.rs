@@ -136,10 +136,14 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
-
         #[test]
-        fn any_text_is_a_network_or_says_which_was_meant(text in "\\PC*|[0-9a-f.:]{0,12}/[0-9]{0,3}|[0-9]{1,2}(\\.[0-9]{1,2}){3}/[0-9]{1,2}|[0-9a-f]{1,4}::[0-9a-f]{1,4}/[0-9]{1,3}") {
+        fn any_text_is_a_network_or_says_which_was_meant(
+            text in prop_oneof![
+                "\\PC*|[0-9a-f.:]{0,12}/[0-9]{0,3}",
+                "[0-9]{1,2}(\\.[0-9]{1,2}){3}/[0-9]{1,2}",
+                "[0-9a-f]{1,4}::[0-9a-f]{1,4}/[0-9]{1,3}",
+            ],
+        ) {
             match text.parse::<Cidr>() {
                 Ok(cidr) => prop_assert_eq!(cidr.to_string().parse(), Ok(cidr)),
                 Err(NotANetwork::HostBits { network, .. }) => {

@@ -122,8 +122,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn what_is_read_is_64_digits_and_nothing_else(
             bytes in any::<[u8; 32]>(), at in 0_usize..64, letter in any::<char>(),

@@ -68,8 +68,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn what_is_written_reads_back(value in value()) {
             let wanted: Vec<_> = (!value.is_null()).then(|| value.clone()).into_iter().collect();

@@ -264,8 +264,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn a_slip_of_the_hand_shows_no_key(
             at in any::<prop::sample::Index>(), drop in 0_usize..40, put in "[-a-z: \\n\\[{&*é]{0,4}",

@@ -89,8 +89,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn no_text_of_the_kernel_makes_it_panic(noise in "\\PC*|[0-9,-]{0,48}", number in any::<u64>()) {
             for key in ["MemTotal:", "CapBnd:", "Max open files"] {

@@ -136,8 +136,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
-
         /// What a DHCP server says goes into files that shells and others read.
         #[test]
         fn any_text_says_what_reads_back_and_nothing_else(

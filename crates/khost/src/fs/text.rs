@@ -61,8 +61,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn every_byte_comes_back(bytes in bytes()) {
             let text = text_of(&bytes);

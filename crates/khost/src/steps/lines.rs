@@ -322,8 +322,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn a_block_twice_is_the_block_once(text in text(), block in "[a-z][a-z ]{0,4}(\n[a-z]{1,4})?") {
             let once = with_block(&text, &block);

@@ -146,8 +146,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
-
         #[test]
         fn no_object_differs_from_itself_nor_by_what_the_server_adds(object in object()) {
             prop_assert!(Difference::between(&object, &object).is_none());
