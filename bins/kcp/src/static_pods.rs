@@ -4,7 +4,7 @@
 //! nothing. Rendered into a directory of their own (`--dry-run`) they can be shown in a plan line
 //! by line, put in place one after the other, and taken back.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use khost::{
     Change, Context, Detail, Error, Host, Result, Status, Step, Thing,
@@ -12,7 +12,6 @@ use khost::{
     static_pod::{Component, StaticPod},
     steps::file::diff,
 };
-use kspec::paths::STATE_DIR;
 
 use crate::{init, inputs::Inputs, kubeadm, marker::Marker, patches};
 
@@ -42,6 +41,11 @@ impl Current {
         format!("static-pod:{}", self.component.pod())
     }
 
+    /// Whether `manifest` is the one with which it last worked.
+    fn worked_with(&self, host: &Host, manifest: &str) -> Result<bool> {
+        Ok(self.pod.worked(host)?.is_some_and(|worked| worked.manifest == manifest))
+    }
+
     /// The manifest as it is and as it is to be; none while `kubeadm init` has not made one.
     /// kubeadm is asked only when its configuration changed, or somebody changed the manifest.
     fn manifests(&self, context: &Context<'_>) -> Result<Option<(String, String)>> {
@@ -53,7 +57,7 @@ impl Current {
             return Ok(None); // in a plan: kubeadm is yet to make it
         }
         let settled = marker.config == self.wanted.config
-            && kept(host, self.component)?.as_deref() == Some(&present);
+            && self.worked_with(host, &present)?;
         let wanted = if settled { present.clone() } else { self.rendered()? };
         Ok(Some((present, wanted)))
     }
@@ -108,7 +112,7 @@ impl Step for Current {
             let what = format!("give {pod} its new manifest");
             return Ok(Status::Differs(Change { what, detail }));
         }
-        if kept(context.host, self.component)?.as_deref() != Some(&present) {
+        if !self.worked_with(context.host, &present)? {
             return Ok(Status::Differs(Change::new(format!("see that {pod} works as it is"))));
         }
         Ok(match self.pod.stale(context, &self.id())? {
@@ -117,21 +121,18 @@ impl Step for Current {
         })
     }
 
-    fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
-        Ok(vec![
-            Thing::File(self.component.manifest()),
-            Thing::File(kept_at(self.component)),
-            self.pod.stamp(),
-        ])
+    fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
+        let mut things = vec![Thing::File(self.component.manifest())];
+        things.extend(self.pod.notes(context.host));
+        Ok(things)
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let Some((present, wanted)) = self.manifests(context)? else { return Ok(()) };
-        if present == wanted && kept(context.host, self.component)?.as_ref() == Some(&present) {
+        if present == wanted && self.worked_with(context.host, &present)? {
             return self.pod.restart(context);
         }
-        self.pod.put(context, &wanted)?;
-        keep(context.host, self.component, &wanted)
+        self.pod.put(context, &wanted)
     }
 }
 
@@ -141,7 +142,7 @@ pub(crate) fn note(context: &Context<'_>, pods: &[StaticPod; 3]) -> Result<()> {
     for (component, pod) in Component::ALL.into_iter().zip(pods) {
         pod.started_by(host, || Ok(()))?;
         if let Some(manifest) = fs::read_text(&host.path(component.manifest()))? {
-            keep(host, component, &manifest)?;
+            pod.note_worked(host, &manifest)?;
         }
     }
     Ok(())
@@ -149,27 +150,5 @@ pub(crate) fn note(context: &Context<'_>, pods: &[StaticPod; 3]) -> Result<()> {
 
 /// What remembering them touches.
 pub(crate) fn noted(host: &Host, pods: &[StaticPod; 3]) -> Vec<Thing> {
-    let dir = Path::new(STATE_DIR).join("manifests");
-    let absent = !fs::exists(&host.path(&dir));
-    let mut things: Vec<_> = absent.then_some(Thing::Directory(dir)).into_iter().collect();
-    things.extend(Component::ALL.map(kept_at).map(Thing::File));
-    things.extend(pods.iter().map(StaticPod::stamp));
-    things
-}
-
-/// The manifest with which `component` last worked.
-fn kept(host: &Host, component: Component) -> Result<Option<String>> {
-    fs::read_text(&host.path(kept_at(component)))
-}
-
-fn keep(host: &Host, component: Component, manifest: &str) -> Result<()> {
-    let path = host.path(kept_at(component));
-    if let Some(dir) = path.parent() {
-        fs::make_dirs(dir, 0o700)?;
-    }
-    fs::write(&path, manifest.as_bytes(), Attributes { mode: 0o600, owner: None })
-}
-
-fn kept_at(component: Component) -> PathBuf {
-    Path::new(STATE_DIR).join("manifests").join(format!("{}.yaml", component.pod()))
+    pods.iter().flat_map(|pod| pod.notes(host)).collect()
 }

@@ -3,6 +3,7 @@
 mod containers;
 mod last_words;
 mod manifest;
+mod worked;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,6 +18,7 @@ use kspec::{
 
 use containers::signal;
 pub use last_words::last_words;
+pub use worked::Worked;
 
 use crate::{
     Context, Host, Result, Thing, fs,

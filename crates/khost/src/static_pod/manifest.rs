@@ -24,8 +24,8 @@ const ENDED_IN_VAIN: usize = 2;
 
 impl StaticPod {
     /// Put `manifest` in place, wait until the pod that the kubelet makes of it is healthy, and
-    /// note the files that it reads. When it is not, the manifest before comes back, and is waited
-    /// for in turn.
+    /// note that it works, and the files that it reads. When it is not, the manifest before comes
+    /// back, and is waited for in turn.
     ///
     /// # Errors
     /// `static-pod-unhealthy`, with what was seen last and the container's own last words.
@@ -35,7 +35,8 @@ impl StaticPod {
         let before = fs::read_text(&path)?;
         let digest = self.stamp.digest(host)?;
         let Err(failed) = self.write(context, &path, manifest, before.as_deref()) else {
-            return self.stamp.write(host, digest);
+            self.stamp.write(host, digest)?;
+            return self.note_worked(host, manifest);
         };
         let Some(before) = before else { return Err(failed) };
         let returned = self.write(context, &path, &before, Some(manifest));
@@ -71,8 +72,10 @@ impl StaticPod {
         let host = context.host;
         // Other words for the same pod leave it running.
         let same = before.is_some_and(|before| same_pod(before, manifest));
-        let old = if same { BTreeSet::new() } else { self.component.pods(host)? };
+        let running = if same { BTreeSet::new() } else { self.component.pods(host)? };
         let containers = if same { Vec::new() } else { self.component.running(host)? };
+        let worked = self.worked(host)?.filter(|worked| worked.manifest == manifest);
+        let wanted = Wanted { pod: worked.and_then(|worked| worked.pod), not: running };
         let started = starts(host, self.component);
         let owner = host.ids(&crate::Owner::root())?;
         fs::write(path, manifest.as_bytes(), Attributes { mode: MODE, owner })?;
@@ -80,7 +83,7 @@ impl StaticPod {
         let what = format!("the {} with its new manifest, on {}", self.component.name(), self.url);
         until(context, &self.awaited("replaced", what), || {
             let pods = self.component.pods(host)?;
-            if pods.iter().any(|pod| old.contains(pod)) {
+            if !pods.iter().all(|pod| wanted.is(pod)) {
                 self.hurry(host, &mut ending)?;
                 return Ok(Seen::not_yet("the kubelet has not ended the one before"));
             }
@@ -111,6 +114,21 @@ impl StaticPod {
     }
 }
 
+/// The pod that the kubelet will make of a manifest. One that worked before is the same pod again,
+/// whose container may run at this moment: who changed the manifest did so just now, and the kubelet
+/// is about to follow. Any other manifest is none of the pods that ran when it was put in place.
+#[derive(Debug)]
+struct Wanted {
+    pod: Option<String>,
+    not: BTreeSet<String>,
+}
+
+impl Wanted {
+    fn is(&self, pod: &str) -> bool {
+        self.pod.as_deref().map_or_else(|| !self.not.contains(pod), |wanted| wanted == pod)
+    }
+}
+
 /// Whether two manifests differ in comments and layout at most.
 fn same_pod(one: &str, other: &str) -> bool {
     match (kspec::from_yaml_documents(one), kspec::from_yaml_documents(other)) {
@@ -125,7 +143,7 @@ mod tests {
 
     use kspec::Cluster;
 
-    use super::{StaticPod, same_pod};
+    use super::{StaticPod, Wanted, same_pod};
     use crate::{
         Context, Host,
         report::{Loudness, Report},
@@ -153,6 +171,15 @@ mod tests {
         for words in ["the scheduler does not keep running", "ended 2 times", "--nonsense"] {
             assert!(said.contains(words), "{said}");
         }
+    }
+
+    #[test]
+    fn a_manifest_that_worked_before_is_the_same_pod_again() {
+        let not = || ["a".to_owned()].into();
+        let again = Wanted { pod: Some("a".into()), not: not() };
+        assert!(again.is("a") && !again.is("b"));
+        let new = Wanted { pod: None, not: not() };
+        assert!(!new.is("a") && new.is("b"));
     }
 
     #[test]
