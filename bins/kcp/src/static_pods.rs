@@ -56,8 +56,7 @@ impl Current {
         if init::comes(context) {
             return Ok(None); // in a plan: kubeadm is yet to make it
         }
-        let settled = marker.config == self.wanted.config
-            && self.worked_with(host, &present)?;
+        let settled = marker.config == self.wanted.config && self.worked_with(host, &present)?;
         let wanted = if settled { present.clone() } else { self.rendered()? };
         Ok(Some((present, wanted)))
     }
