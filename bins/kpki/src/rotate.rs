@@ -18,7 +18,6 @@ use khost::{
     fs,
     static_pod::{Component, StaticPod},
     steps::{command::Guarded, trust::TrustAnchor},
-    systemd,
 };
 use kspec::{Cluster, Node, Role, paths::BIN_DIR, state::Facts};
 use time::OffsetDateTime;
@@ -247,11 +246,7 @@ impl Rotation<'_> {
                 _ => Status::Done,
             })
         };
-        let restart = move |context: &Context<'_>| {
-            // A kubelet that starts anew has forgotten that it was started a moment ago, too.
-            systemd::restart("kubelet.service")?;
-            pod.restart(context)
-        };
+        let restart = move |context: &Context<'_>| pod.restart(context);
         Some(Guarded::new(id, check, restart).touching([stamp]))
     }
 }

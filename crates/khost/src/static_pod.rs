@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// The same for an API server that takes no connections any more: it then waits, for a minute, for
 /// watches that nobody ends (`http.Server.Shutdown`), and serves nobody. Requests that were under
 /// way have had their time.
-const DEAF_GRACE: Duration = Duration::from_secs(3);
+const DEAF_GRACE: Duration = Duration::from_secs(1);
 
 /// One of the programs that kubeadm runs as static pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,12 +121,35 @@ impl Component {
 struct Ending {
     containers: Vec<String>,
     since: Instant,
+    /// Since when it takes no connections any more.
+    deaf: Option<Instant>,
     killed: bool,
 }
 
 impl Ending {
     fn of(containers: &[String]) -> Self {
-        Self { containers: containers.to_vec(), since: Instant::now(), killed: false }
+        Self { containers: containers.to_vec(), since: Instant::now(), deaf: None, killed: false }
+    }
+}
+
+/// The kubelet, which is started anew once a static pod has ended. It then starts the next one at
+/// once, which it puts off else: for 10 s when the manifest is another one, longer and longer when
+/// the container has ended before. And its watches, which wait longer and longer while there is no
+/// API server, begin anew: it hears of new pods soon after that one serves. Pods go on meanwhile.
+#[derive(Debug, Default)]
+struct Kubelet {
+    anew: bool,
+}
+
+impl Kubelet {
+    /// Once, and only where it runs; without waiting for it.
+    fn begin_anew(&mut self) -> Result<()> {
+        if !self.anew && systemd::show(KUBELET)?.active {
+            systemd::forget_failures(KUBELET)?;
+            systemd::queue("restart", KUBELET)?;
+        }
+        self.anew = true;
+        Ok(())
     }
 }
 
@@ -211,12 +234,14 @@ impl StaticPod {
         signal(host, &before, "SIGTERM")?;
         let mut ending = Ending::of(&before);
         let what = format!("a new {} on {}", self.component.name(), self.url);
+        let mut kubelet = Kubelet::default();
         until(context, &self.awaited("restarted", what), || {
             let running = self.component.running(host)?;
             if running.iter().any(|container| before.contains(container)) {
                 self.hurry(host, &mut ending)?;
                 return Ok(Seen::not_yet("the one before has not ended"));
             }
+            kubelet.begin_anew()?;
             if running.is_empty() {
                 return Ok(self.not_yet(context, "the kubelet has not started it"));
             }
@@ -248,11 +273,11 @@ impl StaticPod {
 
     /// Kill what was told to end and takes too long.
     fn hurry(&self, host: &Host, ending: &mut Ending) -> Result<()> {
-        let passed = ending.since.elapsed();
-        let deaf = self.component == Component::ApiServer
-            && passed > DEAF_GRACE
-            && http::takes_connections(&self.url).is_err();
-        if !ending.killed && (deaf || passed > GRACE) {
+        if self.component == Component::ApiServer && http::takes_connections(&self.url).is_err() {
+            ending.deaf.get_or_insert_with(Instant::now);
+        }
+        let deaf = ending.deaf.is_some_and(|since| since.elapsed() > DEAF_GRACE);
+        if !ending.killed && (deaf || ending.since.elapsed() > GRACE) {
             signal(host, &ending.containers, "SIGKILL")?;
             ending.killed = true;
         }

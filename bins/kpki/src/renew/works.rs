@@ -99,11 +99,6 @@ fn restarted(context: &Context<'_>, pod: &StaticPod, good: bool) -> Result<()> {
     if !runs(context, pod, good)? {
         return Ok(());
     }
-    if !good {
-        systemd::restart(KUBELET)?; // it forgets how often the pod has failed
-    }
-    // A killed run has ended it, perhaps, and the kubelet takes that for a failure.
-    static_pod::try_at_once(context.host, std::slice::from_ref(pod))?;
     pod.restart(context)
 }
 

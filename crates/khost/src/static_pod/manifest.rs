@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Ending, StaticPod,
+    Ending, Kubelet, StaticPod,
     last_words::{started_since, starts},
 };
 use crate::{
@@ -80,12 +80,16 @@ impl StaticPod {
         let owner = host.ids(&crate::Owner::root())?;
         fs::write(path, manifest.as_bytes(), Attributes { mode: MODE, owner })?;
         let mut ending = Ending::of(&containers); // the kubelet tells them to
+        let mut kubelet = Kubelet::default();
         let what = format!("the {} with its new manifest, on {}", self.component.name(), self.url);
         until(context, &self.awaited("replaced", what), || {
             let pods = self.component.pods(host)?;
             if !pods.iter().all(|pod| wanted.is(pod)) {
                 self.hurry(host, &mut ending)?;
                 return Ok(Seen::not_yet("the kubelet has not ended the one before"));
+            }
+            if !same {
+                kubelet.begin_anew()?;
             }
             self.look(context, pods.is_empty(), &started)
         })
