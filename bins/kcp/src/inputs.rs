@@ -20,7 +20,6 @@ pub(crate) struct Inputs {
     pub(crate) etcd_ca: Certificate,
     /// The API server's client certificate for etcd.
     pub(crate) etcd_client: Certificate,
-    pub(crate) kubeadm: Member,
     pub(crate) kubectl: Member,
     /// The image that kapps runs as the cluster's DNS, if the lock has one.
     pub(crate) dns_image: Option<String>,
@@ -47,7 +46,6 @@ impl Inputs {
         }
         let facts: Facts = tool.state()?;
         let artifacts: Artifacts = tool.state()?;
-        let program = |name: &str| khost::artifacts::program(&artifacts, name).cloned();
         let pki: PkiState = tool.state()?;
         let etcd_client = pki.node.ok_or_else(|| {
             Error::input("etcd-client-missing", "pki.json has no etcd certificate for this node")
@@ -55,8 +53,7 @@ impl Inputs {
                 .hint("run `kpki apply`")
         })?;
         Ok(Self {
-            kubeadm: program("kubeadm")?,
-            kubectl: program("kubectl")?,
+            kubectl: khost::artifacts::program(&artifacts, "kubectl")?.clone(),
             dns_image: artifacts.images.get("coredns").map(|image| image.reference.clone()),
             has_encryption_keys: cluster.control_plane.encryption.enabled
                 || fs::exists(&tool.host.path(encryption::PATH)),

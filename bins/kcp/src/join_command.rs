@@ -110,7 +110,7 @@ fn taken_apart(printed: &str) -> Result<(String, String)> {
     let (Some(token), Some(hash)) = both else {
         return Err(Error::host("token-failed", "kubeadm printed no token")
             .because("it ended well, but its words are not a command that joins")
-            .hint("see that `kubeadm` is the one of artifacts.lock: `kcp apply`"));
+            .hint("see that `kubeadm` is the one of artifacts.lock: `knode apply`"));
     };
     Ok((token, hash))
 }
@@ -158,7 +158,7 @@ fn whole_key(printed: &str) -> Result<String> {
     if !is_key(key) {
         return Err(Error::host("certificate-key-failed", "kubeadm printed no key")
             .because("64 hexadecimal digits are one")
-            .hint("see that `kubeadm` is the one of artifacts.lock: `kcp apply`"));
+            .hint("see that `kubeadm` is the one of artifacts.lock: `knode apply`"));
     }
     Ok(key.to_owned())
 }

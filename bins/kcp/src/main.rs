@@ -2,7 +2,7 @@
 //!
 //! Reads  `cluster.toml`, `facts.json`, `artifacts.json`, `pki.json`, `etcd.json`,
 //!        `node.json`
-//! Writes `control-plane.json`, `/usr/local/bin/{kubeadm,kubectl}`, what kubeadm keeps below
+//! Writes `control-plane.json`, `/usr/local/bin/kubectl`, what kubeadm keeps below
 //!        `/etc/kubernetes`, `/root/.kube/config`
 
 mod audit;
@@ -48,7 +48,7 @@ use crate::inputs::Inputs;
 
 const ABOUT: &str = "Make this node a control plane, with kubeadm
 
-Installs kubeadm and kubectl, writes kubeadm's configuration, runs
+Installs kubectl, writes kubeadm's configuration, runs
 `kubeadm init` against the etcd that ketcd runs, points this node's own
 kubeconfigs at its own API server, and waits until the API server, the
 controller manager and the scheduler work and the cluster knows the node. It
@@ -135,7 +135,6 @@ fn steps(tool: &Tool) -> Result<StepList> {
     keys.usable(&tool.host)?;
 
     let mut steps = StepList::new();
-    steps.add(Program::new("kubeadm", &inputs.kubeadm));
     steps.add(Program::new("kubectl", &inputs.kubectl));
     let completion = khost::completion::bash("kcp", "kubectl");
     steps.add(File::new(COMPLETION).mode(0o755).text(completion));

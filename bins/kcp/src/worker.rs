@@ -40,9 +40,8 @@ pub(crate) fn steps(tool: &Tool, cluster: &Cluster) -> Result<StepList> {
     join_document::needed(tool, &node.name, document.as_ref())?;
 
     let mut steps = StepList::new();
-    for name in ["kubeadm", "kubectl"] {
-        steps.add(Program::new(name, khost::artifacts::program(&artifacts, name)?));
-    }
+    let kubectl = khost::artifacts::program(&artifacts, "kubectl")?;
+    steps.add(Program::new("kubectl", kubectl));
     steps.add(Join { joining, wanted, cluster: cluster.clone(), facts, document, inputs: None });
     steps.add(kubelet::running());
     steps.add(registered(node));

@@ -24,13 +24,13 @@ fn plan_apply_again_check_and_back() {
         for line in [
             "etc/kubernetes/kubeadm-config.yaml 100640",
             "etc/kubernetes/kubescheduler-config.yaml 100644",
-            "usr/local/bin/kubeadm 100755",
+            "usr/local/bin/kubectl 100755",
             "root/.kube 40700",
         ] {
             assert!(applied.contains(line), "{line} not in\n{applied}");
         }
     });
-    assert_eq!(planned.len(), 7, "{planned:#?}");
+    assert_eq!(planned.len(), 6, "{planned:#?}");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn help_tells_what_it_is_for() {
     insta::assert_snapshot!(Tree::new(KCP).help(), @r"
     Make this node a control plane, with kubeadm
 
-    Installs kubeadm and kubectl, writes kubeadm's configuration, runs
+    Installs kubectl, writes kubeadm's configuration, runs
     `kubeadm init` against the etcd that ketcd runs, points this node's own
     kubeconfigs at its own API server, and waits until the API server, the
     controller manager and the scheduler work and the cluster knows the node. It

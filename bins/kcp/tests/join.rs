@@ -14,7 +14,7 @@ const MORE: &str = "[[node]]\nname = \"node0\"\naddress = \"192.0.2.10\"\nroles 
 
 fn of_three() -> Tree {
     let tree = Tree::with_cluster(env!("CARGO_BIN_EXE_kcp"), MORE);
-    let files = ["kubeadm", "kubectl"].map(|name| tree.store(name, "1.33.3", &[name]));
+    let files = [tree.store("kubectl", "1.33.3", &["kubectl"])];
     tree.leave(&ktest::artifacts(files, []));
     tree.leave(&ktest::facts());
     tree.leave(&ktest::pki());

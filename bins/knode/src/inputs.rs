@@ -96,6 +96,7 @@ pub(crate) mod tests {
             ("crictl", file("1.33.0", &["crictl"])),
             ("nerdctl", file("2.1.6", &["nerdctl"])),
             ("kubelet", file("1.33.3", &["kubelet"])),
+            ("kubeadm", file("1.33.3", &["kubeadm"])),
         ];
         let files = files.map(|(name, file)| (name.to_owned(), file));
         let artifacts =

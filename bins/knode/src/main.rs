@@ -1,7 +1,7 @@
 //! knode: run containers and the kubelet on this node.
 //!
 //! Reads  `cluster.toml`, `facts.json`, `artifacts.json`
-//! Writes `node.json`, `/usr/local/bin/{runc,containerd,ctr,crictl,nerdctl,kubelet,...}`,
+//! Writes `node.json`, `/usr/local/bin/{runc,containerd,ctr,crictl,nerdctl,kubelet,kubeadm,...}`,
 //!        `/etc/containerd`, `/etc/crictl.yaml`, `/etc/nerdctl`, `/etc/kubernetes/kubelet*`,
 //!        the units of containerd and the kubelet; images into containerd
 
@@ -38,10 +38,10 @@ use crate::{images::Images, inputs::Inputs};
 
 const ABOUT: &str = "Run containers and the kubelet on this node
 
-Installs runc, containerd, crictl, nerdctl and the kubelet, configures them for
-what this machine allows, starts containerd, imports the images of the store
-into it, and prepares the kubelet: its unit is enabled but waits until kcp has
-made the node part of a cluster.
+Installs runc, containerd, crictl, nerdctl, kubeadm and the kubelet, configures
+them for what this machine allows, starts containerd, imports the images of the
+store into it, and prepares the kubelet: its unit is enabled but waits until kcp
+has made the node part of a cluster.
 
 Reads cluster.toml, facts.json and artifacts.json; leaves node.json.
 

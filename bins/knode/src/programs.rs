@@ -4,8 +4,9 @@ use khost::{Error, Result, steps::program::Program};
 
 use crate::inputs::Inputs;
 
-/// Files of the lock that are one program each, installed under the file's own name.
-const SINGLE: [&str; 4] = ["runc", "crictl", "nerdctl", "kubelet"];
+/// Files of the lock that are one program each, installed under the file's own name. kubeadm stands
+/// beside the kubelet, whose version must be its own (kubespray's `kubernetes/node` role).
+const SINGLE: [&str; 5] = ["runc", "crictl", "nerdctl", "kubelet", "kubeadm"];
 
 /// All of them; every program in containerd's archive is wanted.
 pub(crate) fn all(inputs: &Inputs) -> Result<Vec<Program>> {
@@ -35,7 +36,7 @@ mod tests {
     fn a_release_binary_loses_its_architecture_and_archives_keep_their_names() {
         let programs = super::all(&inputs(machine())).unwrap();
         let ids: Vec<_> = programs.iter().map(khost::Step::id).collect();
-        let names = ["runc", "crictl", "nerdctl", "kubelet"].iter();
+        let names = ["runc", "crictl", "nerdctl", "kubelet", "kubeadm"].iter();
         let names = names.chain(&["containerd", "containerd-shim-runc-v2", "ctr"]);
         let expected: Vec<_> = names.map(|name| format!("program:/usr/local/bin/{name}")).collect();
         assert_eq!(ids, expected);

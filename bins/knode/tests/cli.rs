@@ -10,12 +10,13 @@ use ktest::Tree;
 
 const KNODE: &str = env!("CARGO_BIN_EXE_knode");
 const UNIT: &str = "/etc/systemd/system/containerd.service";
-const PROGRAMS: [(&str, &[&str]); 5] = [
+const PROGRAMS: [(&str, &[&str]); 6] = [
     ("runc", &["runc.amd64"]),
     ("containerd", &["containerd", "containerd-shim-runc-v2", "ctr"]),
     ("crictl", &["crictl"]),
     ("nerdctl", &["nerdctl"]),
     ("kubelet", &["kubelet"]),
+    ("kubeadm", &["kubeadm"]),
 ];
 
 /// What kfetch leaves, with the programs in the store of `tree`.
@@ -355,10 +356,10 @@ fn help_tells_what_it_is_for() {
     insta::assert_snapshot!(Tree::new(KNODE).help(), @"
     Run containers and the kubelet on this node
 
-    Installs runc, containerd, crictl, nerdctl and the kubelet, configures them for
-    what this machine allows, starts containerd, imports the images of the store
-    into it, and prepares the kubelet: its unit is enabled but waits until kcp has
-    made the node part of a cluster.
+    Installs runc, containerd, crictl, nerdctl, kubeadm and the kubelet, configures
+    them for what this machine allows, starts containerd, imports the images of the
+    store into it, and prepares the kubelet: its unit is enabled but waits until kcp
+    has made the node part of a cluster.
 
     Reads cluster.toml, facts.json and artifacts.json; leaves node.json.
 

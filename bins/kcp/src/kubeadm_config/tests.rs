@@ -24,7 +24,6 @@ pub(crate) fn inputs() -> Inputs {
         runtime: ktest::node(),
         etcd_ca: ktest::certificate("ca"),
         etcd_client: ktest::certificate("node-node1"),
-        kubeadm: member.clone(),
         kubectl: member,
         dns_image: Some("registry.k8s.io/coredns/coredns:v1.12.0".into()),
         has_encryption_keys: false,

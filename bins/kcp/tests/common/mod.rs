@@ -13,7 +13,7 @@ pub(crate) fn tree(extra: &str) -> Tree {
 }
 
 pub(crate) fn fill(tree: &Tree) {
-    let files = ["kubeadm", "kubectl"].map(|name| tree.store(name, "1.33.3", &[name]));
+    let files = [tree.store("kubectl", "1.33.3", &["kubectl"])];
     tree.leave(&ktest::artifacts(files, []));
     tree.leave(&ktest::facts());
     tree.leave(&ktest::pki());

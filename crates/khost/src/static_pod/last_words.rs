@@ -1,7 +1,11 @@
 //! What a static pod's container said last, for errors: kubelet keeps it below `/var/log/pods`,
 //! so it can be read when nothing answers and without a CRI client.
 
-use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::SystemTime,
+};
 
 use super::Component;
 use crate::{Host, fs};
@@ -35,6 +39,12 @@ pub(super) fn starts(host: &Host, component: Component) -> BTreeMap<PathBuf, usi
     newest
 }
 
+/// The UIDs of `component`'s pods that have logs: those that run, and those that lately did.
+pub(super) fn uids(host: &Host, component: Component) -> BTreeSet<String> {
+    let pods = pods(host, component.pod());
+    pods.iter().filter_map(|dir| Some(dir.to_str()?.rsplit_once('_')?.1.to_owned())).collect()
+}
+
 /// How many starts there are in `now` that were not in `before`.
 pub(super) fn started_since(
     before: &BTreeMap<PathBuf, usize>,
@@ -58,16 +68,20 @@ fn newest_log(host: &Host, pod: &str) -> Option<(SystemTime, PathBuf)> {
 /// `kube-system_POD-NODE_UID/CONTAINER/N.log`, a file for each start of the container. A directory
 /// that goes away while it is looked at has no logs.
 fn logs(host: &Host, pod: &str) -> Vec<PathBuf> {
-    let dir = host.path(LOG_DIR);
-    let prefix = format!("kube-system_{pod}-");
-    let pods = fs::names(&dir).unwrap_or_default();
-    let containers = pods.iter().filter(|name| name.starts_with(&prefix));
-    let containers = containers.map(|name| dir.join(name).join(pod));
+    let containers = pods(host, pod).into_iter().map(|dir| dir.join(pod));
     let logs = containers.flat_map(|container| {
         let names = fs::names(&container).unwrap_or_default();
         names.into_iter().map(move |name| container.join(name)).collect::<Vec<_>>()
     });
     logs.filter(|path| path.extension().is_some_and(|end| end == "log")).collect()
+}
+
+/// The directories with the logs of pods of this name: a static pod's has its node's behind it.
+fn pods(host: &Host, pod: &str) -> Vec<PathBuf> {
+    let dir = host.path(LOG_DIR);
+    let prefix = format!("kube-system_{pod}-");
+    let names = fs::names(&dir).unwrap_or_default();
+    names.iter().filter(|name| name.starts_with(&prefix)).map(|name| dir.join(name)).collect()
 }
 
 /// The message of a CRI log line: `TIME STREAM TAG MESSAGE`.
@@ -77,7 +91,7 @@ fn message(line: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Component, last_words, started_since, starts};
+    use super::{Component, last_words, started_since, starts, uids};
     use crate::Host;
 
     #[test]
@@ -106,5 +120,6 @@ mod tests {
         let now = starts(&host, Component::ApiServer);
         assert_eq!(started_since(&before, &now), 5, "four times instead of once, and twice");
         assert!(starts(&host, Component::Scheduler).is_empty());
+        assert!(uids(&host, Component::ApiServer).iter().eq(["0123", "4567"]));
     }
 }

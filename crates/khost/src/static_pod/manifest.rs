@@ -75,7 +75,7 @@ impl StaticPod {
         let running = if same { BTreeSet::new() } else { self.component.pods(host)? };
         let containers = if same { Vec::new() } else { self.component.running(host)? };
         let worked = self.worked(host)?.filter(|worked| worked.manifest == manifest);
-        let wanted = Wanted { pod: worked.and_then(|worked| worked.pod), not: running };
+        let wanted = Wanted { again: worked.and_then(|worked| worked.pod), not: running };
         let started = starts(host, self.component);
         let owner = host.ids(&crate::Owner::root())?;
         fs::write(path, manifest.as_bytes(), Attributes { mode: MODE, owner })?;
@@ -118,18 +118,18 @@ impl StaticPod {
     }
 }
 
-/// The pod that the kubelet will make of a manifest. One that worked before is the same pod again,
-/// whose container may run at this moment: who changed the manifest did so just now, and the kubelet
-/// is about to follow. Any other manifest is none of the pods that ran when it was put in place.
+/// The pod that the kubelet will make of a manifest: none of those that ran when it was put in
+/// place, unless it is the pod of a manifest that worked before. That one is the same pod again, and
+/// may still run: who changed the manifest did so just now, and the kubelet is about to follow.
 #[derive(Debug)]
 struct Wanted {
-    pod: Option<String>,
+    again: Option<String>,
     not: BTreeSet<String>,
 }
 
 impl Wanted {
     fn is(&self, pod: &str) -> bool {
-        self.pod.as_deref().map_or_else(|| !self.not.contains(pod), |wanted| wanted == pod)
+        self.again.as_deref() == Some(pod) || !self.not.contains(pod)
     }
 }
 
@@ -179,11 +179,11 @@ mod tests {
 
     #[test]
     fn a_manifest_that_worked_before_is_the_same_pod_again() {
-        let not = || ["a".to_owned()].into();
-        let again = Wanted { pod: Some("a".into()), not: not() };
-        assert!(again.is("a") && !again.is("b"));
-        let new = Wanted { pod: None, not: not() };
-        assert!(!new.is("a") && new.is("b"));
+        let wanted = |again| Wanted { again, not: ["a".to_owned(), "b".to_owned()].into() };
+        let again = wanted(Some("a".to_owned()));
+        assert!(again.is("a") && !again.is("b") && again.is("c"));
+        let new = wanted(None);
+        assert!(!new.is("a") && !new.is("b") && new.is("c"));
     }
 
     #[test]

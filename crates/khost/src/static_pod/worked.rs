@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kspec::paths::STATE_DIR;
 
-use super::StaticPod;
+use super::{StaticPod, last_words};
 use crate::{
     Host, Result, Thing,
     fs::{self, Attributes},
@@ -50,7 +50,9 @@ impl StaticPod {
     /// # Errors
     /// `containerd-stopped`, `write-failed`.
     pub fn note_worked(&self, host: &Host, manifest: &str) -> Result<()> {
-        let pods = self.component.pods(host)?;
+        // As long as there was never another, its logs name it; containerd takes longer to ask.
+        let logged = last_words::uids(host, self.component);
+        let pods = if logged.len() == 1 { logged } else { self.component.pods(host)? };
         // kubeadm ends its files with a new line; only below one is there a line of our own.
         let one = pods.len() == 1 && manifest.ends_with('\n');
         let pod = pods.into_iter().next().filter(|_| one);
