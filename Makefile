@@ -80,8 +80,7 @@ $(LAB_TESTS):
 bench: build ## Measure against curl, ctr and the like, in turns (root, Debian 12)
 	@scripts/bench $(BENCH)
 
-chaos: ## Kill every phase at every system call, and let each fail (about ten minutes)
-	@scripts/bootstrap build
+chaos: build ## Kill every phase at every system call (10 minutes), then a node's make up (2 hours; root)
 	@scripts/bootstrap unit
 	@scripts/chaos
 
