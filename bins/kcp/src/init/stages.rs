@@ -1,9 +1,9 @@
-//! `kubeadm init` in three parts, the API server alone first.
+//! `kubeadm init` in parts, the API server alone first.
 //!
 //! A controller manager or scheduler that starts beside the API server asks it too early, and again
 //! only 2 to 4 seconds later (client-go's `leaderelection`, `RetryPeriod` and `JitterFactor`); until
 //! then it only takes processor time from what it waits for. One that finds it ready is at work at
-//! once, and comes up while the third part writes what the cluster has to know.
+//! once, and comes up while the other parts write what the cluster has to know.
 
 use std::time::{Duration, Instant};
 
@@ -45,8 +45,10 @@ const PHASES: [&str; 17] = [
 const API_SERVER: [&str; 6] =
     ["preflight", "certs", "kubeconfig", "etcd", "control-plane/apiserver", "kubelet-start"];
 const CONTROLLERS: [&str; 2] = ["control-plane/controller-manager", "control-plane/scheduler"];
-const CLUSTER: [&str; 4] =
-    ["upload-config", "mark-control-plane", "bootstrap-token", "addon/kube-proxy"];
+/// A kubeadm asks the API server ten things at once, then only five a second (client-go's default):
+/// what the cluster has to know is more than ten, so two of them write it.
+const CLUSTER: [&str; 3] = ["upload-config", "mark-control-plane", "addon/kube-proxy"];
+const TOKENS: [&str; 1] = ["bootstrap-token"];
 
 /// All of it within `limit`. `ignored` are preflight checks that may fail.
 ///
@@ -66,8 +68,10 @@ pub(super) fn run(
     kubeadm(&API_SERVER, &format!("--ignore-preflight-errors={}", ignored.join(",")))?;
     let waiting = Context::new(context.host, context.report, Some(left()));
     pods[Component::ApiServer as usize].healthy().apply(&waiting)?;
-    kubeadm(&CONTROLLERS, "--skip-token-print")?;
-    kubeadm(&CLUSTER, "--skip-token-print")
+    for phases in [&CONTROLLERS[..], &CLUSTER, &TOKENS] {
+        kubeadm(phases, "--skip-token-print")?;
+    }
+    Ok(())
 }
 
 /// Every other phase is passed over.
@@ -78,11 +82,11 @@ fn only(wanted: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{API_SERVER, CLUSTER, CONTROLLERS, PHASES};
+    use super::{API_SERVER, CLUSTER, CONTROLLERS, PHASES, TOKENS};
 
     #[test]
     fn a_phase_is_done_once_or_by_nobody() {
-        let mut done = [&API_SERVER[..], &CONTROLLERS, &CLUSTER].concat();
+        let mut done = [&API_SERVER[..], &CONTROLLERS, &CLUSTER, &TOKENS].concat();
         assert!(done.iter().all(|phase| PHASES.contains(phase)));
         let count = done.len();
         done.sort_unstable();
