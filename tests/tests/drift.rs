@@ -1,7 +1,9 @@
-//! What `plan` says is what `apply` does, and a second `apply` writes nothing: on a whole node, each
-//! phase fresh, each phase again under strace(1) and the audit log, and then one drift after another.
+//! What `plan` says is what `apply` does, `check` finds the same, and a second `apply` writes nothing:
+//! on a whole node, each phase fresh, each phase again under strace(1) and the audit log, and then one
+//! drift after another.
 //!
-//! `DRIFT=NAME` tries one drift, `DRIFT_SEED=N` all of them in another order.
+//! `DRIFT=NAME` tries one drift, `DRIFT_SEED=N` all of them in another order; `CLEAN_RUNS=N` looks N
+//! times whether `check` finds what is not there.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test drives programs")]
 
@@ -25,7 +27,7 @@ fn plan_is_exact_and_a_second_apply_writes_nothing() {
     node.describe("[control-plane.audit]\nenabled = true");
     let mut misses = Vec::new();
     for phase in PHASES {
-        misses.extend(exact(&node, phase, "true").err().map(|why| format!("fresh {phase}: {why}")));
+        misses.extend(exact(&node, phase).err().map(|why| format!("fresh {phase}: {why}")));
     }
     node.must("kprep dns");
     for phase in PHASES {
@@ -33,11 +35,18 @@ fn plan_is_exact_and_a_second_apply_writes_nothing() {
     }
 
     a_second_apply_writes_nothing(&node);
+    for _ in 0..runs_of_check() {
+        node.must("for phase in kprep kfetch kpki ketcd knode kcp kcni kapps; do $phase check || exit 1; done");
+    }
 
     for drift in chosen() {
         settled(&node, drift.phase);
         let began = Instant::now();
-        let found = exact(&node, drift.phase, drift.make);
+        let found = noticed(&node, drift).and_then(|noticed| {
+            let planned = exact(&node, drift.phase)?;
+            let same = noticed == planned;
+            same.then_some(()).ok_or(format!("check: {noticed:?}; plan: {planned:?}"))
+        });
         let (took, Drift { name, phase, .. }) = (began.elapsed().as_secs_f32(), drift);
         eprintln!(
             "{took:6.1} s  {phase}: {name}: {}",
@@ -54,9 +63,20 @@ fn plan_is_exact_and_a_second_apply_writes_nothing() {
     node.down();
 }
 
-/// Make the drift. Then `apply` changes what `plan` said, no more and no less, and nothing is left.
-fn exact(node: &Node, phase: &str, drift: &str) -> Result<(), String> {
-    let (code, planned) = node.run(&format!("{{ {drift}; }} >/dev/null && {phase} plan --json"));
+/// Make the drift. `check` of the phase that mends it finds it: these steps.
+fn noticed(node: &Node, drift: &Drift) -> Result<BTreeSet<String>, String> {
+    let Drift { phase, make, .. } = drift;
+    let (code, said) = node.run(&format!("{{ {make}; }} >/dev/null && {phase} check --json"));
+    // 1: beside what differs, something does not work meanwhile.
+    if ![1, 3].contains(&code) {
+        return Err(format!("check {code}\n{said}"));
+    }
+    Ok(events(&said, "drifted").into_iter().collect())
+}
+
+/// `apply` changes what `plan` says, no more and no less, and nothing is left: these steps.
+fn exact(node: &Node, phase: &str) -> Result<BTreeSet<String>, String> {
+    let (code, planned) = node.run(&format!("{phase} plan --json"));
     let (applied_code, applied) = node.run(&format!("{phase} apply --json"));
     let (left_code, left) = node.run(&format!("{phase} plan"));
     if (code, applied_code) != (3, 0) {
@@ -73,7 +93,7 @@ fn exact(node: &Node, phase: &str, drift: &str) -> Result<(), String> {
         let (unmade, unplanned) = (only(&planned, &changed), only(&changed, &planned));
         return Err(format!("planned, not made: {unmade:?}; made, not planned: {unplanned:?}"));
     }
-    Ok(())
+    Ok(planned)
 }
 
 /// What another drift set going is over, as far as this phase looks at it; and what it left for
@@ -82,6 +102,11 @@ fn settled(node: &Node, phase: &str) {
     let until = format!("until {phase} plan; do {phase} apply; sleep 0.3; done");
     let (code, _) = node.run(&format!("timeout 120 bash -c '{until}' >/dev/null 2>&1"));
     assert_eq!(code, 0, "{phase} does not settle: {}", node.run(&format!("{phase} plan")).1);
+}
+
+/// How often `check` of all eight must find nothing on a node that is as it should be.
+fn runs_of_check() -> u32 {
+    std::env::var("CLEAN_RUNS").map_or(3, |runs| runs.parse().unwrap())
 }
 
 /// All of them, in an order drawn from the seed, or the one that was asked for.
