@@ -1,7 +1,8 @@
 //! A node in the lab that is disturbed in the middle of `make up` or `make down`: tools killed, power
 //! cut. It always comes to a cluster that works, and always goes without a trace.
 //!
-//! `LIVE=KIND:SECONDS` tries one point, `LIVE_SEED=N` others, `LIVE_POINTS=N` another number of them.
+//! `LIVE=KIND:SECONDS[,...]` tries these points, `LIVE_SEED=N` draws others, `LIVE_POINTS=N` another
+//! number of them.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test drives programs")]
 
@@ -64,10 +65,10 @@ fn fresh() -> (Node, Machine) {
     (node, before)
 }
 
-/// The point that was asked for, or those of the seed.
+/// The points that were asked for, or those of the seed.
 fn chosen(node: &Node, before: &Machine) -> Vec<Point> {
-    if let Ok(point) = std::env::var("LIVE") {
-        return vec![point.parse().unwrap()];
+    if let Ok(points) = std::env::var("LIVE") {
+        return points.split(',').map(|point| point.parse().unwrap()).collect();
     }
     let number = |name, usual| std::env::var(name).map_or(usual, |it| it.parse().unwrap());
     let (seed, count) = (number("LIVE_SEED", 1), number("LIVE_POINTS", 54));
