@@ -2,17 +2,19 @@
 //! cut. It always comes to a cluster that works, and always goes without a trace.
 //!
 //! `LIVE=KIND:SECONDS[,...]` tries these points, `LIVE_SEED=N` draws others, `LIVE_POINTS=N` another
-//! number of them.
+//! number of them. `LIVE_FLAVOUR=rocky` takes another flavour of node (`tests/lab/lab --help`).
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test drives programs")]
 
 use std::{
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use pipeline_tests::node::Node;
+use serde_json::Value;
 
 #[path = "live/machine.rs"]
 mod machine;
@@ -53,7 +55,8 @@ fn a_node_disturbed_at_any_moment_comes_up_and_goes_without_a_trace() {
 
 /// A node that nothing was done to, and how it is. It has been off once, as others will be.
 fn fresh() -> (Node, Machine) {
-    let node = Node::boot("k8slive", "plain");
+    let flavour = std::env::var("LIVE_FLAVOUR").unwrap_or_else(|_| "plain".to_owned());
+    let node = Node::boot("k8slive", &flavour);
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/chaos/live/");
     node.must("mkdir /root/live");
     for script in ["operator", "snapshot", "kill"] {
@@ -97,8 +100,8 @@ fn live(node: &Node, point: Point, before: &Machine) {
     }
     let target = if kind.of_down() { "down" } else { "up" };
     node.must(&format!(
-        "systemctl reset-failed; systemd-run --quiet --unit=live --collect --setenv=HOME=/root \
-         --setenv=K8STEPS_EVENTS={EVENTS} --property=KillMode=process \
+        "rm -f {EVENTS}; systemctl reset-failed; systemd-run --quiet --unit=live --collect \
+         --setenv=HOME=/root --setenv=K8STEPS_EVENTS={EVENTS} --property=KillMode=process \
          {MAKE} {target} EVENTS={EVENTS}"
     ));
     until_the_moment(at);
@@ -109,7 +112,7 @@ fn live(node: &Node, point: Point, before: &Machine) {
         let which = if kind == Kind::KillAll { "" } else { tools };
         node.must(&format!("/root/live/kill live {which}"));
     }
-    eprintln!("{point}: {}", node.run(&format!("tail -n 3 {EVENTS} | cut -c 1-150")).1.trim_end());
+    eprintln!("{point}: {}", last_words(&node.run(&format!("cat {EVENTS}")).1));
     if kind.ends_up() {
         for target in ["up", "plan", "status"] {
             node.must(&format!("{MAKE} {target}"));
@@ -118,6 +121,18 @@ fn live(node: &Node, point: Point, before: &Machine) {
     }
     node.must(&format!("{MAKE} down"));
     as_before(node, before);
+}
+
+/// What each phase said last: `knode ran images`. A line may be cut off.
+fn last_words(events: &str) -> String {
+    let mut last = BTreeMap::new();
+    for event in events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let text = |key: &str| event[key].as_str().map(str::to_owned);
+        let about = text("step").or_else(|| text("parent")).unwrap_or_default();
+        let phase = text("phase").unwrap_or_default();
+        last.insert(phase.clone(), format!("{phase} {} {about}", event["event"]));
+    }
+    last.into_values().filter(|words| !words.contains("\"ended\"")).collect::<Vec<_>>().join(", ")
 }
 
 #[expect(clippy::disallowed_methods, reason = "nothing is waited for but the moment itself")]
