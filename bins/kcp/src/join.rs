@@ -25,6 +25,9 @@ pub(crate) const ID: &str = "kubeadm:join";
 /// What the kubelet goes by until it has a certificate. kubeadm removes it in the end.
 const BOOTSTRAP_CONF: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
 
+/// What it joins with; of no use afterwards.
+const SECRETS: [&str; 2] = [BOOTSTRAP_CONF, join_document::PATH];
+
 /// This node is part of the cluster, and kubeadm has done all it does for it.
 #[derive(Debug)]
 pub(crate) struct Join {
@@ -93,6 +96,22 @@ impl Join {
             .map_err(|error| self.explained(context, &error))
     }
 
+    /// Join, or go on where a killed run has stopped: the kubelet has its kubeconfig, `there`.
+    fn finish(&self, context: &Context<'_>, there: bool) -> Result<()> {
+        if !there {
+            self.run(context)?;
+        } else if self.is_control_plane() {
+            // All that kubeadm does from here on is this; a whole second join would refuse to,
+            // since the node is in the cluster.
+            kubeadm::run(context, &["init", "phase", "control-plane", "all"], 60)?;
+            kubeadm::run(context, &["init", "phase", "mark-control-plane"], 60)?;
+        }
+        if self.is_control_plane() {
+            static_pods::note(context, &self.pods())?;
+        }
+        self.wanted.write(context.host)
+    }
+
     fn pods(&self) -> [StaticPod; 3] {
         Component::ALL.map(|component| StaticPod::new(component, &self.cluster))
     }
@@ -132,8 +151,11 @@ impl Step for Join {
     }
 
     fn check(&self, context: &Context<'_>) -> Result<Status> {
-        let there = fs::exists(&context.host.path(KUBELET_CONF));
-        let what = match (Marker::read(context.host)?.is_initialised(), there) {
+        let host = context.host;
+        let there = fs::exists(&host.path(KUBELET_CONF));
+        let secret = SECRETS.iter().any(|secret| fs::exists(&host.path(secret)));
+        let what = match (Marker::read(host)?.is_initialised(), there) {
+            (true, true) if secret => "remove what it joined with",
             (true, true) => return Ok(Status::Done),
             (true, false) => "run kubeadm join again: the kubelet's kubeconfig is gone",
             (false, false) => "run kubeadm join",
@@ -161,20 +183,47 @@ impl Step for Join {
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let host = context.host;
-        if !fs::exists(&host.path(KUBELET_CONF)) {
-            self.run(context)?;
-        } else if self.is_control_plane() {
-            // Killed before its end. All it does after the kubelet has its kubeconfig is this; a
-            // whole second join would refuse to, since the node is there.
-            kubeadm::run(context, &["init", "phase", "control-plane", "all"], 60)?;
-            kubeadm::run(context, &["init", "phase", "mark-control-plane"], 60)?;
+        let there = fs::exists(&host.path(KUBELET_CONF));
+        if !(there && Marker::read(host)?.is_initialised()) {
+            self.finish(context, there)?;
         }
-        for secret in [BOOTSTRAP_CONF, join_document::PATH] {
-            fs::remove(&host.path(secret))?;
+        // Last: a run that is killed before needs them again.
+        SECRETS.iter().try_for_each(|secret| fs::remove(&host.path(secret)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use khost::{
+        Context, Host, Status, Step as _,
+        fs::{self, Attributes},
+        report::{Loudness, Report},
+    };
+    use kspec::paths::KUBELET_CONF;
+
+    use super::{Join, SECRETS};
+    use crate::kubeadm_config::tests::inputs;
+
+    #[test]
+    fn a_run_that_was_killed_before_its_last_removal_is_gone_on_with() {
+        let root = tempfile::tempdir().unwrap();
+        let (host, report) = (Host::new(root.path()), Report::new("test", false, Loudness::Quiet));
+        let context = Context::new(&host, &report, None);
+        let join = Join::of_control_plane(&inputs(), "config");
+        for path in SECRETS.into_iter().chain([KUBELET_CONF]) {
+            let path = host.path(path);
+            fs::make_dirs(path.parent().unwrap(), 0o755).unwrap();
+            fs::write(&path, b"x", Attributes { mode: 0o600, owner: None }).unwrap();
         }
-        if self.is_control_plane() {
-            static_pods::note(context, &self.pods())?;
-        }
-        self.wanted.write(host)
+        fs::make_dirs(&host.path(kspec::paths::STATE_DIR), 0o755).unwrap();
+        join.wanted.write(&host).unwrap();
+
+        let Status::Differs(change) = join.check(&context).unwrap() else {
+            panic!("secrets are left for good");
+        };
+        assert_eq!(change.what, "remove what it joined with");
+        join.apply(&context).unwrap();
+        assert!(SECRETS.iter().all(|secret| !fs::exists(&host.path(secret))));
+        assert!(matches!(join.check(&context).unwrap(), Status::Done));
     }
 }
