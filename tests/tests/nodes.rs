@@ -1,5 +1,6 @@
 //! A cluster of three real nodes in the lab: one that makes it, one that joins it as a further
-//! control plane and etcd member, one that joins it as a worker; and one that leaves.
+//! control plane and etcd member, one that joins it as a worker and etcd member; they leave, and
+//! one comes again as a worker and nothing else.
 
 use pipeline_tests::{LEFT, node::Node};
 
@@ -90,6 +91,7 @@ fn nodes_come_and_go() {
     first.must(&format!("{KUBECTL} get nodes --no-headers | wc -l | grep -x 1"));
     first.must("make -C /root/k8steps up && make -C /root/k8steps status");
     a_pod_on(&first, "node1");
+    a_worker_alone(&first, &third);
     first.down();
 }
 
@@ -175,6 +177,29 @@ fn a_worker(first: &Node, node: &Node) {
         "! test -e /etc/kubernetes/admin.conf && ! test -e /etc/kubernetes/kubeadm-join.json",
     );
     node.must("grep -q 'server: https://10.99.0.11:6443' /etc/kubernetes/kubelet.conf");
+}
+
+/// A worker that is nothing else, on the machine of one that left: it needs no certificate of etcd.
+fn a_worker_alone(first: &Node, node: &Node) {
+    for node in [first, node] {
+        node.must(
+            "cd /etc/k8steps && sed -i '/^name = \"node2\"/,$d' cluster.toml && cat >>cluster.toml <<'END'\n\
+             name = \"node3\"\naddress = \"10.99.0.13\"\nroles = [\"worker\"]\nEND",
+        );
+    }
+    first.must("make -C /root/k8steps up");
+    node.must("kprep apply && kfetch apply && kpki apply && ketcd apply && knode apply");
+    node.ends("kcp apply", 2, "run `kcp join-command node3` on a control plane");
+    carry(first, "kcp join-command node3", node, "kcp join -");
+    node.must("make -C /root/k8steps up && make -C /root/k8steps plan");
+    node.must("make -C /root/k8steps status");
+    node.must("! test -e /etc/ssl/etcd && ! test -e /etc/etcd.env");
+    first.must(&format!("{KUBECTL} wait --for=condition=Ready node/node3 --timeout=60s"));
+    first.must(&format!("{KUBECTL} delete pod probe-node3"));
+    a_pod_on(first, "node3");
+    first.must("kcp remove node3 --yes");
+    node.must("make -C /root/k8steps down");
+    assert_eq!(node.must(LEFT), "", "left behind by reset");
 }
 
 /// A pod on the node `name` asks the cluster's DNS, which may take a while after a node came or went:
