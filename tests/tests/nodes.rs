@@ -195,7 +195,6 @@ fn a_worker_alone(first: &Node, node: &Node) {
     node.must("make -C /root/k8steps status");
     node.must("! test -e /etc/ssl/etcd && ! test -e /etc/etcd.env");
     first.must(&format!("{KUBECTL} wait --for=condition=Ready node/node3 --timeout=60s"));
-    first.must(&format!("{KUBECTL} delete pod probe-node3"));
     a_pod_on(first, "node3");
     first.must("kcp remove node3 --yes");
     node.must("make -C /root/k8steps down");
