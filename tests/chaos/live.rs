@@ -41,11 +41,12 @@ fn a_node_disturbed_at_any_moment_comes_up_and_goes_without_a_trace() {
             eprintln!("live: {nth} of {all}, {point}: good, {took} s");
             continue;
         }
-        let replay = format!("LIVE={point} cargo test -p pipeline-tests --test live");
+        let env = format!("LIVE={point} LIVE_FLAVOUR={}", flavour());
+        let replay = format!("{env} cargo test -p pipeline-tests --test live");
         eprintln!("live: {nth} of {all}, {point}: MISSED\n{replay}\n{}", look(&node));
         missed.push(replay);
         // Another one does not begin where this one stopped.
-        node.lab(&["down"]);
+        drop(node);
         (node, before) = fresh();
     }
     eprintln!("live: {} points, {} missed", points.len(), missed.len());
@@ -55,8 +56,7 @@ fn a_node_disturbed_at_any_moment_comes_up_and_goes_without_a_trace() {
 
 /// A node that nothing was done to, and how it is. It has been off once, as others will be.
 fn fresh() -> (Node, Machine) {
-    let flavour = std::env::var("LIVE_FLAVOUR").unwrap_or_else(|_| "plain".to_owned());
-    let node = Node::boot("k8slive", &flavour);
+    let node = Node::boot("k8slive", &flavour());
     let files = concat!(env!("CARGO_MANIFEST_DIR"), "/chaos/live/");
     node.must("mkdir /root/live");
     for script in ["operator", "snapshot", "kill"] {
@@ -66,6 +66,10 @@ fn fresh() -> (Node, Machine) {
     power_cut(&node);
     let before = Machine::of(&node);
     (node, before)
+}
+
+fn flavour() -> String {
+    std::env::var("LIVE_FLAVOUR").unwrap_or_else(|_| "plain".to_owned())
 }
 
 /// The points that were asked for, or those of the seed.
