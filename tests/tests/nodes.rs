@@ -195,6 +195,13 @@ fn a_worker_alone(first: &Node, node: &Node) {
     node.must("make -C /root/k8steps status");
     node.must("! test -e /etc/ssl/etcd && ! test -e /etc/etcd.env");
     first.must(&format!("{KUBECTL} wait --for=condition=Ready node/node3 --timeout=60s"));
+    // Its logs are served with a certificate that a control plane approves: every five minutes, or now.
+    let served = "test -e /var/lib/kubelet/pki/kubelet-server-current.pem || { sleep 1; false; }";
+    let approved = |_| {
+        first.must("kapps approve");
+        node.run(served).0 == 0
+    };
+    assert!((0..60).any(approved), "node3 gets no certificate");
     a_pod_on(first, "node3");
     first.must("kcp remove node3 --yes");
     node.must("make -C /root/k8steps down");
