@@ -41,11 +41,6 @@ impl Current {
         format!("static-pod:{}", self.component.pod())
     }
 
-    /// Whether `manifest` is the one with which it last worked.
-    fn worked_with(&self, host: &Host, manifest: &str) -> Result<bool> {
-        Ok(self.pod.worked(host)?.is_some_and(|worked| worked.manifest == manifest))
-    }
-
     /// The manifest as it is and as it is to be; none while `kubeadm init` has not made one.
     /// kubeadm is asked only when its configuration changed, or somebody changed the manifest.
     fn manifests(&self, context: &Context<'_>) -> Result<Option<(String, String)>> {
@@ -56,7 +51,8 @@ impl Current {
         if init::comes(context) {
             return Ok(None); // in a plan: kubeadm is yet to make it
         }
-        let settled = marker.config == self.wanted.config && self.worked_with(host, &present)?;
+        let settled =
+            marker.config == self.wanted.config && self.pod.worked_with(host, &present)?;
         let wanted = if settled { present.clone() } else { self.rendered()? };
         Ok(Some((present, wanted)))
     }
@@ -111,7 +107,7 @@ impl Step for Current {
             let what = format!("give {pod} its new manifest");
             return Ok(Status::Differs(Change { what, detail }));
         }
-        if !self.worked_with(context.host, &present)? {
+        if !self.pod.worked_with(context.host, &present)? {
             return Ok(Status::Differs(Change::new(format!("see that {pod} works as it is"))));
         }
         Ok(match self.pod.stale(context, &self.id())? {
@@ -128,7 +124,7 @@ impl Step for Current {
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let Some((present, wanted)) = self.manifests(context)? else { return Ok(()) };
-        if present == wanted && self.worked_with(context.host, &present)? {
+        if present == wanted && self.pod.worked_with(context.host, &present)? {
             return self.pod.restart(context);
         }
         self.pod.put(context, &wanted)

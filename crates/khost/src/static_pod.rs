@@ -18,7 +18,6 @@ use kspec::{
 
 use containers::signal;
 pub use last_words::last_words;
-pub use worked::Worked;
 
 use crate::{
     Context, Host, Result, Thing, fs,

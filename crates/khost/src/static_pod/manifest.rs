@@ -74,7 +74,7 @@ impl StaticPod {
         let same = before.is_some_and(|before| same_pod(before, manifest));
         let running = if same { BTreeSet::new() } else { self.component.pods(host)? };
         let containers = if same { Vec::new() } else { self.component.running(host)? };
-        let worked = self.worked(host)?.filter(|worked| worked.manifest == manifest);
+        let worked = self.worked(host, manifest)?;
         let wanted = Wanted { again: worked.and_then(|worked| worked.pod), not: running };
         let started = starts(host, self.component);
         let owner = host.ids(&crate::Owner::root())?;

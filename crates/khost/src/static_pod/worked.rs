@@ -15,9 +15,8 @@ const POD: &str = "# pod ";
 
 /// A manifest that worked, and the pod that the kubelet made of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worked {
-    /// Its text.
-    pub manifest: String,
+pub(super) struct Worked {
+    manifest: String,
     /// The pod's UID, which the kubelet makes out of the manifest: the same again for the same one.
     /// None when it was noted while nothing ran.
     pub(super) pod: Option<String>,
@@ -40,9 +39,15 @@ impl Worked {
 }
 
 impl StaticPod {
-    /// The manifest with which it last worked; none when it was never seen to.
-    pub fn worked(&self, host: &Host) -> Result<Option<Worked>> {
-        Ok(fs::read_text(&host.path(self.worked_at()))?.as_deref().map(Worked::read))
+    /// Whether `manifest` is the one with which it last worked.
+    pub fn worked_with(&self, host: &Host, manifest: &str) -> Result<bool> {
+        Ok(self.worked(host, manifest)?.is_some())
+    }
+
+    /// That it last worked with `manifest`; none when it was with another, or never seen to.
+    pub(super) fn worked(&self, host: &Host, manifest: &str) -> Result<Option<Worked>> {
+        let worked = fs::read_text(&host.path(self.worked_at()))?.as_deref().map(Worked::read);
+        Ok(worked.filter(|worked| worked.manifest == manifest))
     }
 
     /// It works with `manifest`: remember that, and the pod that runs.
