@@ -11,6 +11,17 @@ pub const LEFT: &str = "ls -d /etc/kubernetes /var/lib/etcd /var/lib/kubelet /va
     ip -o link | grep -E 'cni0|flannel|veth'; \
     iptables-save | grep -E 'KUBE-|FLANNEL|CNI-'; getent passwd kube etcd; true";
 
+/// The phases, in the order in which they are applied.
+pub const PHASES: [&str; 8] = ["kprep", "kfetch", "kpki", "ketcd", "knode", "kcp", "kcni", "kapps"];
+
+/// The next number of a row that need not be unguessable, only the same for the same seed: not 0.
+pub fn xorshift(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
 /// The steps that a run with `--json` tells of with `event`, in order. `said` is what the run said.
 pub fn events(said: &str, event: &str) -> Vec<String> {
     let lines = said.lines().filter(|line| line.starts_with('{'));

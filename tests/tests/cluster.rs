@@ -3,9 +3,7 @@
 //!
 //! Needs root and Debian 12; the first run on a machine builds the cluster's components.
 
-use pipeline_tests::{LEFT, node::Node};
-
-const PHASES: [&str; 8] = ["kprep", "kfetch", "kpki", "ketcd", "knode", "kcp", "kcni", "kapps"];
+use pipeline_tests::{LEFT, PHASES, node::Node};
 
 /// Files that the phases keep, as one digest each, to see that a second run writes none.
 const STATE: &str = "cd / && find etc/k8steps etc/kubernetes etc/ssl/etcd etc/etcd.env etc/containerd \

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use pipeline_tests::{events, node::Node};
+use pipeline_tests::{PHASES, events, node::Node, xorshift};
 use serde_json::Value;
 
 #[path = "drift/table.rs"]
@@ -18,8 +18,6 @@ mod table;
 mod trace;
 
 use table::{DRIFTS, Drift};
-
-const PHASES: [&str; 8] = ["kprep", "kfetch", "kpki", "ketcd", "knode", "kcp", "kcni", "kapps"];
 
 #[test]
 fn plan_is_exact_and_a_second_apply_writes_nothing() {
@@ -36,7 +34,9 @@ fn plan_is_exact_and_a_second_apply_writes_nothing() {
 
     a_second_apply_writes_nothing(&node);
     for _ in 0..runs_of_check() {
-        node.must("for phase in kprep kfetch kpki ketcd knode kcp kcni kapps; do $phase check || exit 1; done");
+        for phase in PHASES {
+            node.must(&format!("{phase} check"));
+        }
     }
 
     for drift in chosen() {
@@ -122,11 +122,7 @@ fn chosen() -> Vec<&'static Drift> {
     eprintln!("DRIFT_SEED={seed}, {} drifts", drifts.len());
     let mut state = seed | 1;
     for last in (1..drifts.len()).rev() {
-        // xorshift: the order need not be unguessable, only another one each time.
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        drifts.swap(last, usize::try_from(state % (last as u64 + 1)).unwrap());
+        drifts.swap(last, usize::try_from(xorshift(&mut state) % (last as u64 + 1)).unwrap());
     }
     drifts
 }

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use pipeline_tests::xorshift;
+
 /// What is done at the moment, and what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -107,7 +109,7 @@ pub(crate) fn drawn(seed: u64, count: usize, spans: Spans) -> Vec<Point> {
             .map(|at| Point { kind, at })
             .collect();
         // Not from the first part to the last: a run that is stopped early has seen some of each.
-        own.sort_by_cached_key(|_| step(&mut state));
+        own.sort_by_cached_key(|_| xorshift(&mut state));
         let turn = |(nth, point)| ((real(nth) + 0.5) / real(parts), point);
         points.extend(own.into_iter().enumerate().map(turn));
     }
@@ -115,17 +117,9 @@ pub(crate) fn drawn(seed: u64, count: usize, spans: Spans) -> Vec<Point> {
     points.into_iter().map(|(_, point)| point).take(count).collect()
 }
 
-/// xorshift: need not be unguessable, only the same for the same seed.
-fn step(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
-
 /// From 0 up to 1.
 fn random(state: &mut u64) -> f64 {
-    f64::from(u32::try_from(step(state) >> 32).unwrap()) / (f64::from(u32::MAX) + 1.0)
+    f64::from(u32::try_from(xorshift(state) >> 32).unwrap()) / (f64::from(u32::MAX) + 1.0)
 }
 
 fn real(number: usize) -> f64 {
