@@ -137,7 +137,7 @@ pub fn reset(phase: &str, host: &Host, report: &Report) -> Result<Exit> {
         journal.entries().iter().rev().partition(|entry| entry.original.is_notice());
     for entry in things.into_iter().chain(notices) {
         let what = Change::new(entry.original.describe());
-        match entry.original.restore(host, &journal.blobs()) {
+        match entry.original.restore(host, &journal) {
             Ok(Restored::Done) => {
                 report.step(Event::Restored, &entry.step, &what);
                 restored += 1;

@@ -5,6 +5,7 @@
 //! torn one whose change never began. `blobs/` beside it holds the bytes of changed files, 0600.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeSet,
     fs::{File, OpenOptions},
     io::Write as _,
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Host, Result, Thing,
     fs::{self, Attributes},
-    original::Original,
+    original::{Original, Restored},
 };
 
 /// One line of the log.
@@ -38,6 +39,7 @@ pub struct Journal {
     entries: Vec<Entry>,
     known: BTreeSet<String>,
     log: Option<File>,
+    objects: OnceCell<Restored>,
 }
 
 /// Kept bytes, by digest.
@@ -66,7 +68,7 @@ impl Journal {
             entries.push(entry);
         }
         let known = entries.iter().map(|entry| entry.original.key()).collect();
-        Ok(Self { host: host.clone(), dir, entries, known, log: None })
+        Ok(Self { host: host.clone(), dir, entries, known, log: None, objects: OnceCell::new() })
     }
 
     /// Record how `things` are, durably, before `step` changes them. A thing that is already in
@@ -147,6 +149,19 @@ impl Journal {
         Ok(made)
     }
 
+    /// Once for all its entries, what `delete` makes of the objects of all of them: their pods end
+    /// side by side, some of which take many seconds.
+    pub(crate) fn all_objects(
+        &self,
+        delete: impl FnOnce(&[serde_json::Value]) -> Result<Restored>,
+    ) -> Result<Restored> {
+        if let Some(gone) = self.objects.get() {
+            return Ok(gone.clone());
+        }
+        let gone = delete(&self.made()?)?;
+        Ok(self.objects.get_or_init(|| gone).clone())
+    }
+
     /// How the file or directory at `path` was before the phase touched it first.
     pub(crate) fn original(&self, path: &std::path::Path) -> Option<&Original> {
         let key = Original::Absent { path: path.to_owned() }.key();
@@ -205,7 +220,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::Journal;
-    use crate::{Host, Thing};
+    use crate::{Host, Thing, original::Restored};
 
     #[test]
     fn the_first_original_is_the_one_that_counts() {
@@ -225,8 +240,28 @@ mod tests {
 
         let journal = Journal::open(&host, "test").unwrap();
         assert_eq!(journal.entries().len(), 1);
-        journal.entries()[0].original.restore(&host, &journal.blobs()).unwrap();
+        journal.entries()[0].original.restore(&host, &journal).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+    }
+
+    #[test]
+    fn objects_of_all_entries_go_together_once() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        let mut journal = Journal::open(&host, "test").unwrap();
+        for name in ["a", "b"] {
+            let manifest = format!(r#"{{"items":["{name}"]}}"#);
+            journal.record(name, &[Thing::Objects { name: name.into(), manifest }]).unwrap();
+        }
+        let mut asked = Vec::new();
+        for _ in journal.entries() {
+            let delete = |objects: &[_]| {
+                asked.push(objects.to_vec());
+                Ok(Restored::Left("why".into()))
+            };
+            assert_eq!(journal.all_objects(delete).unwrap(), Restored::Left("why".into()));
+        }
+        assert_eq!(asked, [["a", "b"]]);
     }
 
     #[test]

@@ -193,7 +193,7 @@ pub(crate) enum Original {
 }
 
 /// What became of an attempt to put something back.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Restored {
     /// It is as it was.
     Done,

@@ -4,13 +4,14 @@ use super::{Original, Restored};
 use crate::{
     Error, Host, Result,
     fs::{self, Attributes},
-    journal::Blobs,
+    journal::Journal,
     steps, systemd,
 };
 
 impl Original {
     /// Put it back. Doing it twice is fine.
-    pub(crate) fn restore(&self, host: &Host, blobs: &Blobs) -> Result<Restored> {
+    pub(crate) fn restore(&self, host: &Host, journal: &Journal) -> Result<Restored> {
+        let blobs = journal.blobs();
         match self {
             Self::Absent { path } => fs::remove(&host.path(path))?,
             Self::File { path, bytes, mode, uid, gid, xattrs } => {
@@ -72,8 +73,8 @@ impl Original {
             Self::AbsentAnchor { path } => steps::trust::remove(host, path)?,
             Self::Notice { line } => return steps::reload::notify(line),
             Self::NoticeUnit { name } => return steps::reload::notify_unit(name),
-            Self::Objects { manifest, .. } => {
-                return steps::manifest::delete(host, &blobs.get(*manifest)?);
+            Self::Objects { .. } => {
+                return journal.all_objects(|all| steps::manifest::delete(host, all));
             }
         }
         Ok(Restored::Done)

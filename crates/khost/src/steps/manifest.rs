@@ -220,8 +220,8 @@ impl Step for Manifest {
     }
 }
 
-/// Delete what the manifest in `bytes` made. Without a cluster its objects are gone already.
-pub(crate) fn delete(host: &crate::Host, bytes: &[u8]) -> Result<Restored> {
+/// Delete `objects`, the last made first. Without a cluster they are gone already.
+pub(crate) fn delete(host: &crate::Host, objects: &[Value]) -> Result<Restored> {
     let admin = host.path(kspec::paths::ADMIN_CONF);
     let kubectl = Kubectl::admin();
     if !crate::fs::exists(&admin) || !kubectl.answers() {
@@ -230,7 +230,7 @@ pub(crate) fn delete(host: &crate::Host, bytes: &[u8]) -> Result<Restored> {
     if control_planes(&kubectl)? > 1 {
         return Ok(Restored::Left("they serve the other control planes, which go on".into()));
     }
-    kubectl.delete_with_stuck_pods(&String::from_utf8_lossy(bytes))?;
+    kubectl.delete_with_stuck_pods(&list(objects.iter().rev()))?;
     Ok(Restored::Done)
 }
 

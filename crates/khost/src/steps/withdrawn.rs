@@ -44,7 +44,7 @@ impl Step for Withdrawn {
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let journal = Journal::open(context.host, self.phase)?;
         match journal.original(&self.path) {
-            Some(original) => original.restore(context.host, &journal.blobs()).map(drop),
+            Some(original) => original.restore(context.host, &journal).map(drop),
             None => Ok(()),
         }
     }
