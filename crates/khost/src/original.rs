@@ -33,8 +33,13 @@ pub enum Thing {
     Group(String),
     /// The host name.
     Hostname,
-    /// Packages that are not installed, by name.
-    Packages(Vec<String>),
+    /// Packages that are not installed and will be: those asked for, and those that come along.
+    Packages {
+        /// By their own names.
+        asked: Vec<String>,
+        /// By their own names.
+        along: Vec<String>,
+    },
     /// Packages that are installed and will be removed, by name.
     InstalledPackages(Family, Vec<String>),
     /// Swap areas in use.
@@ -138,6 +143,8 @@ pub(crate) enum Original {
     },
     AbsentPackages {
         names: Vec<String>,
+        #[serde(default)]
+        along: Vec<String>,
     },
     Packages {
         family: Family,

@@ -50,7 +50,9 @@ impl Original {
             Self::AbsentUser { name } => steps::account::remove_user(name)?,
             Self::AbsentGroup { name } => steps::account::remove_group(name)?,
             Self::Hostname { name } => steps::hostname::set(name)?,
-            Self::AbsentPackages { names } => steps::package::remove(host, names)?,
+            Self::AbsentPackages { names, along } => {
+                return steps::package_reset::remove(host, names, along);
+            }
             Self::Packages { family, names } => {
                 return steps::package_off::install_again(*family, names);
             }

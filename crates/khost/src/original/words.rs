@@ -19,7 +19,9 @@ impl Original {
             Self::AbsentUser { name } => format!("user {name}"),
             Self::AbsentGroup { name } => format!("group {name}"),
             Self::Hostname { .. } => "host name".into(),
-            Self::AbsentPackages { names } => format!("packages {}", names.join(" ")),
+            Self::AbsentPackages { names, along } => {
+                format!("packages {}", [&names[..], along].concat().join(" "))
+            }
             Self::Packages { names, .. } => format!("installed packages {}", names.join(" ")),
             Self::Swap { .. } => "swap".into(),
             Self::Selinux { .. } => "SELinux".into(),

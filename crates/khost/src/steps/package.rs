@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use kspec::state::Family;
 
-use crate::{Change, Cmd, Context, Error, Host, Result, Status, Step, Thing, os, wait};
+use crate::{
+    Change, Cmd, Context, Error, Result, Status, Step, Thing,
+    steps::{
+        dpkg,
+        package_manager::{self as manager, LIMIT},
+    },
+    wait,
+};
 
 /// How often an installation is tried, as kubespray does (`pkg_install_retries`).
 const ATTEMPTS: u32 = 4;
-/// A mirror may be slow; a stuck one is given up.
-const LIMIT: Duration = Duration::from_secs(600);
 
 /// These packages are installed. Only the missing ones are asked for.
 #[derive(Debug, Clone)]
@@ -27,7 +32,7 @@ impl Packages {
     /// Those that are not installed.
     pub fn missing(&self) -> Result<Vec<String>> {
         let installed = match self.family {
-            Family::Debian => installed_by_dpkg()?,
+            Family::Debian => dpkg::installed()?,
             Family::RedHat => {
                 // A package counts by its name or by what it provides.
                 let mut found = Vec::new();
@@ -44,23 +49,54 @@ impl Packages {
         Ok(self.names.iter().filter(|name| !installed.contains(name)).cloned().collect())
     }
 
-    fn install(&self, missing: &[String]) -> Result<()> {
+    /// What installing `missing` would bring, by what the machine's sources have now. That their
+    /// lists are read anew changes nothing of the machine's own.
+    fn resolve(&self, missing: &[String]) -> Result<manager::Coming> {
         if self.family == Family::Debian {
             Cmd::new("apt-get").args(["-qq", "update"]).limit(LIMIT).run()?;
         }
-        installation(self.family, missing).run().map(drop)
+        manager::coming(self.family, missing)
+    }
+
+    fn install(&self, missing: &[String]) -> Result<()> {
+        if self.family == Family::RedHat {
+            return manager::installation(self.family, missing).run().map(drop);
+        }
+        dpkg::finish()?;
+        let torn = dpkg::torn()?;
+        if torn.is_empty() {
+            return manager::installation(self.family, missing).run().map(drop);
+        }
+        let automatic = dpkg::automatic(&torn)?;
+        let all = manager::installation(self.family, &[missing, &torn].concat());
+        all.arg("--reinstall").run()?;
+        if !automatic.is_empty() {
+            Cmd::new("apt-mark").arg("auto").args(automatic).run()?; // nobody asked for them
+        }
+        Ok(())
     }
 }
 
-/// One transaction that installs the packages `names`, and nothing that they only recommend.
-pub(crate) fn installation(family: Family, names: &[String]) -> Cmd {
-    let cmd = match family {
-        Family::Debian => Cmd::new("apt-get")
-            .args(["-qq", "--yes", "--no-install-recommends", "install"])
-            .env("DEBIAN_FRONTEND", "noninteractive"),
-        Family::RedHat => Cmd::new("dnf").args(["--assumeyes", "--quiet", "install"]),
-    };
-    cmd.args(names).limit(LIMIT)
+/// Try it a few times: a mirror may be away for a moment.
+fn patiently<T>(
+    context: &Context<'_>,
+    names: &[String],
+    attempt: impl Fn() -> Result<T>,
+) -> Result<T> {
+    let mut last = None;
+    for number in 1..=ATTEMPTS {
+        match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => {
+                context.report.say(&format!("attempt {number} of {ATTEMPTS}: {error}"));
+                last = Some(error);
+            }
+        }
+        wait::nap(Duration::from_secs(u64::from(number)));
+    }
+    let failed = Error::host("packages-failed", format!("cannot install: {}", names.join(" ")))
+        .hint("install them by hand, or set `manage-packages = false` in [host]");
+    Err(last.into_iter().fold(failed, Error::because))
 }
 
 impl Step for Packages {
@@ -77,49 +113,14 @@ impl Step for Packages {
         })
     }
 
-    fn touches(&self, _: &Context<'_>) -> Result<Vec<Thing>> {
-        Ok(vec![Thing::Packages(self.missing()?)])
+    fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
+        let missing = self.missing()?;
+        let coming = patiently(context, &missing, || self.resolve(&missing))?;
+        Ok(vec![Thing::Packages { asked: coming.asked, along: coming.along }])
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let missing = self.missing()?;
-        let mut last = None;
-        for attempt in 1..=ATTEMPTS {
-            match self.install(&missing) {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    context.report.say(&format!("attempt {attempt} of {ATTEMPTS}: {error}"));
-                    last = Some(error);
-                }
-            }
-            wait::nap(Duration::from_secs(u64::from(attempt)));
-        }
-        let names = missing.join(" ");
-        let failed = Error::host("packages-failed", format!("cannot install: {names}"))
-            .hint("install them by hand, or set `manage-packages = false` in [host]");
-        Err(last.into_iter().fold(failed, Error::because))
+        patiently(context, &missing, || self.install(&missing))
     }
-}
-
-/// The names of all packages that dpkg has installed.
-pub(crate) fn installed_by_dpkg() -> Result<Vec<String>> {
-    let format = "--showformat=${Package} ${db:Status-Status}\\n";
-    let list = Cmd::new("dpkg-query").args(["--show", format]).run()?.stdout;
-    Ok(list.lines().filter_map(|line| line.strip_suffix(" installed").map(Into::into)).collect())
-}
-
-/// Remove packages that were not there before.
-pub(crate) fn remove(host: &Host, names: &[String]) -> Result<()> {
-    let family = os::operating_system(host)?.family;
-    let wanted: Vec<_> = names.iter().map(String::as_str).collect();
-    let missing = Packages::new(family, &wanted).missing()?;
-    let present: Vec<_> = names.iter().filter(|name| !missing.contains(name)).collect();
-    if present.is_empty() {
-        return Ok(());
-    }
-    let cmd = match family {
-        Family::Debian => Cmd::new("apt-get").args(["-qq", "--yes", "remove"]),
-        Family::RedHat => Cmd::new("dnf").args(["--assumeyes", "--quiet", "remove"]),
-    };
-    cmd.args(present).limit(LIMIT).run().map(drop)
 }
