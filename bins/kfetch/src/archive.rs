@@ -42,7 +42,7 @@ impl Contents {
     pub(crate) fn intact(&self, store: &Store, file: &LockedFile) -> Result<bool> {
         let dir = store.path("unpacked").join(file.sha256.hex());
         for (name, digest) in &self.files {
-            if store.digest(&dir.join(name))? != Some(*digest) {
+            if fs::digest(&dir.join(name))? != Some(*digest) {
                 return Ok(false);
             }
         }
@@ -84,7 +84,7 @@ pub(crate) fn unpack(store: &Store, file: &LockedFile) -> Result<()> {
     fs::remove_tree(&dir)?;
     fs::rename(&aside, &dir)?;
     for (name, digest) in &files {
-        store.learned(&dir.join(name), *digest)?;
+        fs::learned(&dir.join(name), *digest)?;
     }
     let size = store.size(file.sha256)?.unwrap_or_default();
     let contents = Contents { size, members: file.members.clone(), files };

@@ -132,7 +132,7 @@ impl Step for Load {
         if let Status::Differs(_) = Layout.check(context)? {
             Layout.apply(context)?;
         }
-        let write = |digest, bytes: &[u8]| match store.digest(&store.blob(digest))? {
+        let write = |digest, bytes: &[u8]| match fs::digest(&store.blob(digest))? {
             Some(found) if found == digest => Ok(()),
             _ => layout::write(&store.blob(digest), bytes),
         };

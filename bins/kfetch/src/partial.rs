@@ -75,7 +75,7 @@ impl Partial {
         fs::set(&self.path, Attributes { mode: 0o644, owner: None })?;
         self.file.sync_all().map_err(|error| self.failed(error))?;
         fs::rename(&self.path, &blob)?;
-        store.learned(&blob, digest)
+        fs::learned(&blob, digest)
     }
 
     /// Leave it for a later run; nothing is left of one that is empty.

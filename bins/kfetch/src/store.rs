@@ -9,11 +9,9 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::Metadata,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Condvar, Mutex, PoisonError},
 };
 
 use khost::{Host, Result, fs};
@@ -25,21 +23,6 @@ pub(crate) struct Store {
     host: Host,
     claims: Mutex<Claims>,
     freed: Condvar,
-    known: Mutex<BTreeMap<PathBuf, Known>>,
-}
-
-/// The digest of a file, and the file as it was when it was hashed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Known {
-    stamp: [u64; 6],
-    digest: Sha256,
-}
-
-/// Whatever changes a file or puts another in its place changes one of these.
-fn stamp(found: &Metadata) -> [u64; 6] {
-    let (seconds, nanoseconds) = (found.ctime(), found.ctime_nsec());
-    let [seconds, nanoseconds] = [seconds, nanoseconds].map(i64::cast_unsigned);
-    [found.dev(), found.ino(), found.size(), u64::from(found.mode()), seconds, nanoseconds]
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +40,7 @@ pub(crate) struct Claim<'a> {
 
 impl Store {
     pub(crate) fn new(host: &Host) -> Self {
-        let (claims, known) = (Mutex::default(), Mutex::default());
-        Self { host: host.clone(), claims, freed: Condvar::new(), known }
+        Self { host: host.clone(), claims: Mutex::default(), freed: Condvar::new() }
     }
 
     /// The path of a blob on the host, as other phases read it.
@@ -87,34 +69,6 @@ impl Store {
     pub(crate) fn size(&self, digest: Sha256) -> Result<Option<u64>> {
         let found = fs::look(&self.blob(digest))?;
         Ok(found.filter(std::fs::Metadata::is_file).map(|found| found.len()))
-    }
-
-    /// The digest of the file at `path`; none when it does not exist. A file that this run has
-    /// hashed, and that has not been touched since, is not read again.
-    pub(crate) fn digest(&self, path: &Path) -> Result<Option<Sha256>> {
-        let Some(found) = fs::look(path)? else { return Ok(None) };
-        let stamp = stamp(&found);
-        let known = self.known().get(path).filter(|known| known.stamp == stamp).cloned();
-        if let Some(known) = known {
-            return Ok(Some(known.digest));
-        }
-        let digest = fs::digest(path)?;
-        if let (Some(digest), true) = (digest, found.is_file()) {
-            self.known().insert(path.into(), Known { stamp, digest });
-        }
-        Ok(digest)
-    }
-
-    /// The file at `path` was hashed as it was written: it has this digest.
-    pub(crate) fn learned(&self, path: &Path, digest: Sha256) -> Result<()> {
-        if let Some(found) = fs::look(path)? {
-            self.known().insert(path.into(), Known { stamp: stamp(&found), digest });
-        }
-        Ok(())
-    }
-
-    fn known(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wait until nobody else fetches `digest`, then have it to oneself; none when it has been

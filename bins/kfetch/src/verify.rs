@@ -44,7 +44,7 @@ pub(crate) fn verify(tool: &Tool) -> Result<Exit> {
 
     let threads = thread::available_parallelism().map_or(1, Into::into);
     let looked = pool::each(threads, &expected, |expected| -> Result<Option<Damage>> {
-        let found = fs::digest(&expected.path)?;
+        let found = fs::read_digest(&expected.path)?;
         let why = match (found, expected.digest) {
             (None, _) => "missing".to_owned(),
             (Some(found), Some(digest)) if found == digest => return Ok(None),

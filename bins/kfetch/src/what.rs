@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use khost::{Change, Result};
+use khost::{Change, Result, fs};
 use kspec::{
     Arch, Format, LockedFile,
     state::{Artifacts, Member},
@@ -59,7 +59,7 @@ impl What<'_> {
     /// Whether all its bytes are in the store already, so that nobody need be asked for any.
     pub(crate) fn is_here(&self, store: &Store) -> Result<bool> {
         match self {
-            Self::File(file) => Ok(store.digest(&store.blob(file.sha256))? == Some(file.sha256)),
+            Self::File(file) => Ok(fs::digest(&store.blob(file.sha256))? == Some(file.sha256)),
             Self::Image(image) => image::is_here(store, image),
         }
     }
@@ -82,7 +82,7 @@ impl What<'_> {
         let transfer = progress.start(self.id(), self.title(), words);
         let got = match self {
             Self::File(file) => {
-                if store.digest(&store.blob(file.sha256))? != Some(file.sha256) {
+                if fs::digest(&store.blob(file.sha256))? != Some(file.sha256) {
                     let address = |url| Address { url, source: Source::Web };
                     let addresses: Vec<_> = sources.urls(file)?.into_iter().map(address).collect();
                     let at = |position, total| transfer.at(position, total);
@@ -118,7 +118,7 @@ fn look(store: &Store, file: &LockedFile) -> Result<Option<Change>> {
     }
     let wanted = file.sha256.to_string();
     let blob = store.blob(file.sha256);
-    Ok(match (store.digest(&blob)?, file.format) {
+    Ok(match (fs::digest(&blob)?, file.format) {
         (None, _) => Some(Change::new(format!("fetch {title} ({wanted})"))),
         (Some(found), Format::Binary) if found == file.sha256 => {
             elf::check(&blob, file)?;

@@ -77,7 +77,7 @@ impl Image {
     /// Read every blob and compare its digest: the reason, perhaps, why an import failed.
     pub(crate) fn verify(&self) -> Result<()> {
         for Blob { digest, path, .. } in &self.blobs {
-            if let Some(found) = fs::digest(path)? {
+            if let Some(found) = fs::read_digest(path)? {
                 verify(path, found, *digest)?;
             }
         }

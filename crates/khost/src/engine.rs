@@ -3,7 +3,7 @@
 use crate::{
     Change, Context, Error, Host, Kind, Result, Status, StepList,
     error::Exit,
-    events,
+    events, fs,
     journal::Journal,
     lock::Lock,
     original::Restored,
@@ -72,6 +72,7 @@ pub fn apply(phase: &str, steps: &StepList, context: &Context<'_>) -> Result<Exi
         context.report.step(Event::Changed, &id, &change);
         changed += 1;
     }
+    fs::keep(context.host, phase)?;
     context.report.summary(&match changed {
         0 => "nothing to do".into(),
         changed => format!("{changed} changed"),
@@ -162,8 +163,9 @@ pub fn reset(phase: &str, host: &Host, report: &Report) -> Result<Exit> {
             .hint(format!("mend the cause and run `{phase} reset` again; nothing is forgotten")));
     }
     journal.forget()?;
+    fs::forget(host, phase)?;
     for shared in [STAMP_DIR, kspec::paths::STATE_DIR] {
-        crate::fs::remove_empty_dir(&host.path(shared))?;
+        fs::remove_empty_dir(&host.path(shared))?;
     }
     lock.remove()?;
     report.summary(&match (restored, left) {

@@ -4,17 +4,20 @@
 //! on return: file and directory are synced, so power loss cannot undo it. Links on the way are
 //! followed only when they can be trusted: see `fs/place.rs`.
 
+mod digest;
 mod foreign;
 mod place;
 mod text;
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
-    io::{self, Read, Write as _},
+    io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
+pub use digest::{copy_hashed, digest, learned, read_digest};
+pub(crate) use digest::{forget, keep, recall};
 pub use foreign::{adopt, alien, available, exchange, publish};
 use kspec::Sha256;
 use nix::{
@@ -22,7 +25,6 @@ use nix::{
     fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2},
 };
 use place::Place;
-use sha2::Digest as _;
 pub(crate) use text::{bytes_of, shown, text_of};
 
 use crate::error::{Error, Result};
@@ -110,18 +112,6 @@ pub fn link_target(path: &Path) -> Result<Option<PathBuf>> {
     fs::read_link(path).map(Some).map_err(|error| Error::io("read", path, error))
 }
 
-/// The digest of the file at `path`, read in pieces; none when it does not exist.
-pub fn digest(path: &Path) -> Result<Option<Sha256>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if absent(&error) => return Ok(None),
-        Err(error) => return Err(Error::io("read", path, error)),
-    };
-    copy_hashed(&mut file, &mut io::sink())
-        .map(Some)
-        .map_err(|error| Error::io("read", path, error))
-}
-
 /// Replace `path` with `bytes`.
 pub fn write(path: &Path, bytes: &[u8], attributes: Attributes) -> Result<()> {
     replace(path, attributes, |file| file.write_all(bytes))
@@ -143,24 +133,8 @@ pub fn copy(from: &Path, path: &Path, sha256: Sha256, attributes: Attributes) ->
                 .hint("run `kfetch apply` to fetch it again")
         }
         _ => Error::io("write", path, error),
-    })
-}
-
-/// Copy everything and return the digest of what went through.
-pub fn copy_hashed(from: &mut impl Read, to: &mut impl io::Write) -> io::Result<Sha256> {
-    let mut hasher = sha2::Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(Sha256::from_bytes(hasher.finalize().into())),
-            Ok(length) => {
-                hasher.update(&buffer[..length]);
-                to.write_all(&buffer[..length])?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    })?;
+    learned(path, sha256)
 }
 
 /// Replace `path` with what `fill` writes, or leave it as it is when that fails.

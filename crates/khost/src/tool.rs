@@ -58,7 +58,9 @@ impl Tool {
             (false, _) => Loudness::Verbose,
         };
         let report = Report::new(name, common.json, loudness);
-        Self { name, host: Host::new(&common.root), report, common: common.clone() }
+        let host = Host::new(&common.root);
+        fs::recall(&host, name);
+        Self { name, host, report, common: common.clone() }
     }
 
     /// Do one of the shared verbs; `steps` makes the list for those that need it. `V` is the

@@ -80,6 +80,12 @@ pub(crate) const DRIFTS: &[Drift] = &[
         "sed -i 's/containerd.sock/other.sock/' /etc/crictl.yaml",
     ),
     drift("knode", "program removed", "rm /usr/local/bin/nerdctl"),
+    drift(
+        "knode",
+        "program edited, length and time as before",
+        "cd /usr/local/bin; touch -r nerdctl /run/before; \
+         printf X | dd of=nerdctl bs=1 seek=4096 conv=notrunc; touch -r /run/before nerdctl; rm /run/before",
+    ),
     drift("knode", "registry removed", "rm /etc/containerd/certs.d/registry.k8s.io/hosts.toml"),
     drift("knode", "containerd reconfigured", "echo '# mine' >>/etc/containerd/config.toml"),
     drift("knode", "containerd stopped", "systemctl stop containerd"),
