@@ -5,32 +5,33 @@
 //! followed only when they can be trusted: see `fs/place.rs`.
 
 mod digest;
+mod directory;
 mod foreign;
+mod look;
 mod place;
 mod text;
 
 use std::{
-    fs::{self, File, Metadata, OpenOptions, Permissions},
+    fs::{self, File, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
 };
 
 pub use digest::{copy_hashed, digest, learned, read_digest};
 pub(crate) use digest::{forget, keep, recall};
+pub use directory::{make_dir, make_dirs, remove_empty_dir, remove_tree};
 pub use foreign::{adopt, alien, available, exchange, publish};
 use kspec::Sha256;
-use nix::{
-    errno::Errno,
-    fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2},
+use look::absent;
+pub use look::{
+    exists, is_mount_point, link_target, look, look_behind, mode, mounts_below, names, read,
+    read_text,
 };
 use place::Place;
 pub(crate) use text::{bytes_of, shown, text_of};
 
 use crate::error::{Error, Result};
-
-/// How often a directory is made that others remove meanwhile.
-const MEANWHILE: usize = 100;
 
 /// Mode and owner of a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,77 +40,6 @@ pub struct Attributes {
     pub mode: u32,
     /// uid and gid; none leaves them to the system.
     pub owner: Option<(u32, u32)>,
-}
-
-/// What `path` is; none when nothing is there. A link is not followed.
-pub fn look(path: &Path) -> Result<Option<Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if absent(&error) => Ok(None),
-        Err(error) => Err(Error::io("read", path, error)),
-    }
-}
-
-/// What `path` leads to; none when nothing is there. A link is followed only when it can be
-/// trusted, as it is for a change.
-pub fn look_behind(path: &Path) -> Result<Option<Metadata>> {
-    match Place::itself(path).and_then(|place| fs::metadata(place.path())) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if absent(&error) => Ok(None),
-        Err(error) => Err(Error::io("read", path, error)),
-    }
-}
-
-fn absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// Whether something is at `path`, be it a broken link.
-pub fn exists(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
-}
-
-/// The permission bits of `metadata`, without the file type.
-pub fn mode(metadata: &Metadata) -> u32 {
-    metadata.mode() & 0o7777
-}
-
-/// The bytes of `path`; none when it does not exist.
-pub fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if absent(&error) => Ok(None),
-        Err(error) => Err(Error::io("read", path, error)),
-    }
-}
-
-/// The text of `path`, with bytes that are not UTF-8 replaced; none when it does not exist.
-pub fn read_text(path: &Path) -> Result<Option<String>> {
-    Ok(read(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
-}
-
-/// The names in the directory `path`, sorted; empty when it does not exist.
-pub fn names(path: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(error) if absent(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("read", path, error)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::io("read", path, error))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// What the link at `path` says; none when nothing or something else is there.
-pub fn link_target(path: &Path) -> Result<Option<PathBuf>> {
-    if !look(path)?.is_some_and(|found| found.is_symlink()) {
-        return Ok(None);
-    }
-    fs::read_link(path).map(Some).map_err(|error| Error::io("read", path, error))
 }
 
 /// Replace `path` with `bytes`.
@@ -232,65 +162,6 @@ pub fn set(path: &Path, attributes: Attributes) -> Result<()> {
     set_attributes(path, attributes).map_err(|error| Error::io("change", path, error))
 }
 
-/// Make the directory `path`, whose parent exists, if it is not there; set its attributes.
-pub fn make_dir(path: &Path, attributes: Attributes) -> Result<()> {
-    let make = || {
-        if exists(path) {
-            return set_attributes(path, attributes).and_then(|()| sync_parent(path));
-        }
-        new_dir(path, attributes)
-    };
-    // Phases share some directories: one may remove it, empty, or sweep it unfinished, meanwhile.
-    let again = |error: &io::Error| {
-        absent(error) && !is_link(path) && path.parent().is_some_and(Path::is_dir)
-    };
-    let mut made = make();
-    for _ in 0..MEANWHILE {
-        match &made {
-            Err(error) if again(error) => made = make(),
-            _ => break,
-        }
-    }
-    made.map_err(|error| Error::io("make", path, error))
-}
-
-fn is_link(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
-}
-
-/// A directory that is there with its attributes or not at all: one that a killed run left with
-/// others would be taken for the operator's.
-fn new_dir(path: &Path, attributes: Attributes) -> io::Result<()> {
-    let place = Place::named(path)?;
-    let path = place.path();
-    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    sweep(path)?;
-    let made = tempfile::Builder::new().prefix(&unfinished(path)).tempdir_in(parent)?;
-    let itself = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits())
-        .open(made.path())?;
-    set_attributes_of(&itself, attributes)?;
-    // Not over one that is empty: another phase may be about to write in it.
-    match renameat2(AT_FDCWD, made.path(), AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE) {
-        Ok(()) => drop(made.keep()), // it has another name now, and stays
-        Err(Errno::EEXIST) => set_attributes(path, attributes)?, // another phase was quicker
-        Err(errno) => return Err(errno.into()),
-    }
-    sync_dir(parent)
-}
-
-/// Make the directory `path` and all its missing parents with `mode`.
-pub fn make_dirs(path: &Path, mode: u32) -> Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent() {
-        make_dirs(parent, mode)?;
-    }
-    make_dir(path, Attributes { mode, owner: None })
-}
-
 /// Make `path` a symbolic link to `target`, replacing a file or link.
 pub fn link(path: &Path, target: &Path) -> Result<()> {
     let replaced = (|| {
@@ -332,56 +203,6 @@ pub fn remove(path: &Path) -> Result<()> {
         Err(error) if !absent(&error) => Err(Error::io("remove", path, error)),
         _ => Ok(()),
     }
-}
-
-/// Remove a directory if it is empty; says whether it is gone.
-pub fn remove_empty_dir(path: &Path) -> Result<bool> {
-    match take_away(path, |path| fs::remove_dir(path)) {
-        Ok(()) => Ok(true),
-        Err(error) if absent(&error) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
-        Err(error) => Err(Error::io("remove", path, error)),
-    }
-}
-
-/// Remove `path` and everything below it; refuses while something is mounted there.
-#[expect(clippy::disallowed_methods, reason = "the one place trees are removed")]
-pub fn remove_tree(path: &Path) -> Result<()> {
-    if let Some(mount) = mounts_below(path)?.first() {
-        return Err(Error::host(
-            "still-mounted",
-            format!("`{mount}` is mounted inside `{}`", path.display()),
-        )
-        .hint(format!("run `umount {mount}` and try again")));
-    }
-    remove_unfinished(path)?;
-    let Some(metadata) = look(path)? else { return Ok(()) };
-    if !metadata.is_dir() {
-        return remove(path);
-    }
-    let removed = Place::named(path).and_then(|place| {
-        fs::remove_dir_all(place.path())?;
-        sync_parent(place.path())
-    });
-    removed.map_err(|error| Error::io("remove", path, error))
-}
-
-/// Whether something is mounted at `path` itself: such a file cannot be replaced.
-pub fn is_mount_point(path: &Path) -> Result<bool> {
-    Ok(mounts_below(path)?.iter().any(|point| Path::new(point) == path))
-}
-
-/// Mount points at or below `path`, deepest first.
-pub fn mounts_below(path: &Path) -> Result<Vec<String>> {
-    let table = read_text(Path::new("/proc/self/mountinfo"))?.unwrap_or_default();
-    let mut mounts: Vec<String> = table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4)) // proc(5): the fifth field is the mount point
-        .map(|point| point.replace("\\040", " "))
-        .filter(|point| Path::new(point).starts_with(path))
-        .collect();
-    mounts.sort_by_key(|mount| std::cmp::Reverse(mount.len()));
-    Ok(mounts)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
