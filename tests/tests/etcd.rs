@@ -15,6 +15,10 @@ const NEWEST: &str = "ls -t /var/backups/etcd/*.db | head -1";
 fn a_member_is_saved_restored_and_mended() {
     let node = Node::boot("k8setc", "plain");
     node.must("kprep apply && kfetch apply && kpki apply && ketcd apply");
+    // Killed after the start and before it was noted: what is empty needs no snapshot.
+    node.must("rm /var/lib/k8steps/started/etcd.service");
+    node.ends("ketcd plan", 3, "restart etcd.service");
+    node.must("ketcd apply && test ! -e /var/backups/etcd");
     node.must("for i in $(seq 1 40); do etcdctl.sh put /registry/k$i v$i; done");
 
     saved(&node);

@@ -6,7 +6,10 @@ use std::{cell::Cell, rc::Rc};
 use khost::{Change, Context, Result, Status, Step, Thing, steps::unit::Unit, wait::Seen};
 use kspec::cluster::EtcdBackup;
 
-use crate::{backup, health::Probe, upgrade};
+use crate::{backup, etcdctl, health::Probe, upgrade};
+
+/// The revision of an etcd that nothing was ever written to (etcd, "Data model").
+const EMPTY: u64 = 1;
 
 /// A snapshot that must be there before the unit is restarted. Clones know of each other's.
 #[derive(Debug, Clone)]
@@ -51,6 +54,7 @@ impl Step for Safeguard {
             return Ok(Status::Done);
         }
         match self.probe.ask(context.host)? {
+            Seen::Ready if etcdctl::status()?.revision <= EMPTY => Ok(Status::Done),
             Seen::Ready => {
                 let what = format!("save a snapshot of etcd in {} before its restart", self.dir());
                 Ok(Status::Differs(Change::new(what)))
