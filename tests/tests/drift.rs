@@ -2,7 +2,7 @@
 //! on a whole node, each phase fresh, each phase again under strace(1) and the audit log, and then one
 //! drift after another.
 //!
-//! `DRIFT=NAME` tries one drift, `DRIFT_SEED=N` all of them in another order; `CLEAN_RUNS=N` looks N
+//! `DRIFT=NAME,NAME` tries these drifts, `DRIFT_SEED=N` all of them in another order; `CLEAN_RUNS=N` looks N
 //! times whether `check` finds what is not there.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test drives programs")]
@@ -109,13 +109,15 @@ fn runs_of_check() -> u32 {
     std::env::var("CLEAN_RUNS").map_or(3, |runs| runs.parse().unwrap())
 }
 
-/// All of them, in an order drawn from the seed, or the one that was asked for.
+/// All of them, in an order drawn from the seed, or those that were asked for.
 fn chosen() -> Vec<&'static Drift> {
     let mut drifts: Vec<_> = DRIFTS.iter().collect();
-    if let Ok(name) = std::env::var("DRIFT") {
-        drifts.retain(|drift| drift.name == name);
-        assert!(!drifts.is_empty(), "no drift is called `{name}`");
-        return drifts;
+    if let Ok(names) = std::env::var("DRIFT") {
+        let find = |name| drifts.iter().copied().find(|drift| drift.name == name);
+        return names
+            .split(',')
+            .map(|name| find(name).unwrap_or_else(|| panic!("no drift is called `{name}`")))
+            .collect();
     }
     // The same order each time, unless another is asked for: a verdict must not depend on luck.
     let seed: u64 = std::env::var("DRIFT_SEED").map_or(1, |seed| seed.parse().unwrap());

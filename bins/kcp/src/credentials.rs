@@ -10,7 +10,7 @@ use khost::{
 };
 use kspec::paths::{KUBE_CERT_DIR, KUBE_DIR};
 
-pub(crate) use self::found::is_whole;
+pub(crate) use self::found::{is_kubeconfig, is_whole};
 use self::found::{all, certificate, damaged, missing, unusable};
 use crate::{etcd, inputs::Inputs, kubeadm, kubeadm_config, marker::Marker};
 

@@ -16,21 +16,22 @@ const ROTATING: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 
 /// The file as it should be, from the file as it is.
 type Edit = Box<dyn Fn(&Host, &str) -> String>;
+type Comes = Box<dyn Fn(&Context<'_>) -> bool>;
 
 /// A kubeconfig with some lines as they should be; the others, with their keys, are kept and
 /// never shown.
 pub(crate) struct Kubeconfig {
     id: String,
     path: String,
-    /// The step that makes the file.
-    after: &'static str,
+    /// Whether it is made in this run, by an earlier step, and then edited.
+    comes: Comes,
     /// What the change is, for people.
     what: String,
     edit: Edit,
 }
 
 /// `/etc/kubernetes/NAME.conf` names this node's own API server, so that the node does not depend
-/// on a load balancer to talk to itself.
+/// on a load balancer to talk to itself. The step `after` makes the file.
 pub(crate) fn own_server(name: &str, local: &str, after: &'static str) -> Kubeconfig {
     let path = format!("{KUBE_DIR}/{name}.conf");
     let wanted = local.to_owned();
@@ -38,20 +39,36 @@ pub(crate) fn own_server(name: &str, local: &str, after: &'static str) -> Kubeco
         id: format!("kubeconfig:{path}"),
         what: format!("point {path} at {local}"),
         path,
-        after,
+        comes: Box::new(move |context| context.changes(after)),
         edit: Box::new(move |_, text| with_server(text, &wanted)),
     }
 }
 
+/// `/etc/kubernetes/NAME.conf` is as kubeadm made it, and nobody else's to read.
+pub(crate) fn closed(name: &str) -> Kubeconfig {
+    let path = format!("{KUBE_DIR}/{name}.conf");
+    Kubeconfig {
+        id: format!("kubeconfig:{path}"),
+        what: format!("close {path}"),
+        path,
+        comes: Box::new(|_| false),
+        edit: Box::new(|_, text| text.to_owned()),
+    }
+}
+
 /// kubelet.conf names the file that the kubelet renews, not a certificate that ends. At
-/// `kubeadm init` nobody else does it; `kubeadm join` does, if the file is there by then.
+/// `kubeadm init` nobody else does it; `kubeadm join` does, if the file is there by then. A
+/// kubelet.conf that is issued anew, on a node whose kubelet has its certificate, needs it as well.
 pub(crate) fn rotating_certificate() -> Kubeconfig {
     let path = format!("{KUBE_DIR}/kubelet.conf");
     Kubeconfig {
         id: format!("kubeconfig-certificate:{path}"),
         what: format!("let {path} use the certificate that the kubelet renews"),
         path,
-        after: init::ID,
+        comes: Box::new(|context| {
+            let rotates = fs::exists(&context.host.path(ROTATING));
+            context.changes(init::ID) || (rotates && context.changes(credentials::ID))
+        }),
         edit: Box::new(|host, text| {
             if fs::exists(&host.path(ROTATING)) {
                 with_rotating_certificate(text)
@@ -80,7 +97,7 @@ impl std::fmt::Debug for Kubeconfig {
 }
 
 impl Kubeconfig {
-    /// The file as it should be; none while it does not exist.
+    /// The file as it should be and as it is; none while it does not exist.
     fn wanted(&self, host: &Host) -> Result<Option<(String, String)>> {
         let present = fs::read_text(&host.path(&self.path))?;
         Ok(present.map(|text| ((self.edit)(host, &text), text)))
@@ -97,7 +114,11 @@ impl Step for Kubeconfig {
     }
 
     fn check(&self, context: &Context<'_>) -> Result<Status> {
-        Ok(match self.wanted(context.host)? {
+        let found = self.wanted(context.host)?;
+        let whole = found.as_ref().is_some_and(|(_, present)| credentials::is_kubeconfig(present));
+        Ok(match found {
+            // About to be made, with another server and a certificate in it.
+            _ if !whole && (self.comes)(context) => Status::Differs(Change::new(&self.what)),
             Some((wanted, present)) if wanted != present => {
                 let (before, after) = (servers(&present), servers(&wanted));
                 Status::Differs(if before == after {
@@ -106,8 +127,6 @@ impl Step for Kubeconfig {
                     Change::values(&self.what, before, after)
                 })
             }
-            // Absent still, but about to be made with another server and a certificate in it.
-            None if context.changes(self.after) => Status::Differs(Change::new(&self.what)),
             // Whoever may read it is an administrator. One step of a file sees to that.
             Some((wanted, _)) if self.id.starts_with("kubeconfig:") => {
                 File::new(&self.path).mode(0o600).secret(wanted).check(context)?
@@ -160,9 +179,14 @@ fn servers(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use khost::{
+        Context, Host, Status, Step as _,
+        fs::{self, Attributes},
+        report::{Loudness, Report},
+    };
     use proptest::prelude::*;
 
-    use super::{servers, with_rotating_certificate, with_server};
+    use super::{closed, servers, with_rotating_certificate, with_server};
 
     const KUBELET: &str = "\
 apiVersion: v1
@@ -212,6 +236,23 @@ users:
             client-key: /var/lib/kubelet/pki/kubelet-client-current.pem
         "#);
         assert_eq!(with_rotating_certificate(&text), text);
+    }
+
+    #[test]
+    fn a_kubeconfig_that_nothing_is_changed_in_is_closed() {
+        let root = tempfile::tempdir().unwrap();
+        let (host, report) = (Host::new(root.path()), Report::new("test", false, Loudness::Quiet));
+        let context = Context::new(&host, &report, None);
+        let step = closed("super-admin");
+        assert_eq!(step.check(&context).unwrap(), Status::Done, "there is none");
+        let path = host.path("/etc/kubernetes/super-admin.conf");
+        fs::make_dirs(path.parent().unwrap(), 0o755).unwrap();
+        fs::write(&path, KUBELET.as_bytes(), Attributes { mode: 0o644, owner: None }).unwrap();
+        let Status::Differs(change) = step.check(&context).unwrap() else { panic!("it is open") };
+        assert_eq!(change.what, "set the mode of /etc/kubernetes/super-admin.conf");
+        step.apply(&context).unwrap();
+        assert_eq!(step.check(&context).unwrap(), Status::Done);
+        assert_eq!(fs::read(&path).unwrap().unwrap(), KUBELET.as_bytes());
     }
 
     #[test]

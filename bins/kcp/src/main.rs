@@ -164,6 +164,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     }
     steps.add(own("admin", made));
     steps.add(kubeconfig::rotating_certificate());
+    steps.add(kubeconfig::closed("super-admin"));
     steps.add(Directory::new(kubeconfig::ROOT_DIR).mode(0o700).filled()); // kubectl caches in it
     steps.add(kubeconfig::for_root(&inputs.local));
     steps.add(Directory::new(USER_MANIFESTS));

@@ -17,7 +17,7 @@ use crate::{
     endpoints, init,
     join::Join,
     join_config::{self, Joining},
-    join_document, kubelet, leave,
+    join_document, kubeconfig, kubelet, leave,
     marker::Marker,
 };
 
@@ -43,6 +43,7 @@ pub(crate) fn steps(tool: &Tool, cluster: &Cluster) -> Result<StepList> {
     let kubectl = khost::artifacts::program(&artifacts, "kubectl")?;
     steps.add(Program::new("kubectl", kubectl));
     steps.add(Join { joining, wanted, cluster: cluster.clone(), facts, document, inputs: None });
+    steps.add(kubeconfig::closed("kubelet"));
     steps.add(kubelet::running());
     steps.add(registered(node));
     steps.add(leave::state_of_worker(cluster, &endpoints::for_everyone(cluster)));

@@ -99,6 +99,13 @@ pub(crate) const DRIFTS: &[Drift] = &[
     drift("kcp", "completion removed", "rm /etc/bash_completion.d/kubectl.sh"),
     drift("kcp", "kubeconfig removed", "rm /root/.kube/config"),
     drift("kcp", "kubeconfig open to all", "chmod 644 /etc/kubernetes/admin.conf"),
+    drift("kcp", "super administrator open to all", "chmod 644 /etc/kubernetes/super-admin.conf"),
+    drift("kcp", "super administrator given away", "chown kube /etc/kubernetes/super-admin.conf"),
+    drift("kcp", "root's kubeconfig given away", "chown kube /root/.kube/config"),
+    drift("kcp", "kubelet's kubeconfig given away", "chown kube /etc/kubernetes/kubelet.conf"),
+    drift("kcp", "kubelet's kubeconfig removed", "rm /etc/kubernetes/kubelet.conf"),
+    drift("kcp", "kubelet's kubeconfig cut off", "truncate -s 600 /etc/kubernetes/kubelet.conf"),
+    drift("kcp", "super administrator removed", "rm /etc/kubernetes/super-admin.conf"),
     drift(
         "kcp",
         "scheduler moved",

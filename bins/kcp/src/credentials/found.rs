@@ -67,10 +67,8 @@ pub(super) fn damaged(
         }
     }
     for kubeconfig in paths(kubeconfigs) {
-        // clientcmd writes keys in the order of the alphabet: `users` ends every whole one.
         let Some(bytes) = fs::read(&host.path(&kubeconfig))? else { continue };
-        let text = String::from_utf8_lossy(&bytes);
-        if !(text.ends_with('\n') && text.contains("\nusers:")) {
+        if !is_kubeconfig(&String::from_utf8_lossy(&bytes)) {
             found.push((kubeconfig, TORN));
         }
     }
@@ -93,6 +91,12 @@ pub(super) fn unusable(host: &Host, kubeconfigs: &'static [&'static str]) -> Res
     found
         .extend(damaged.into_iter().filter(|path| path.extension().is_some_and(|it| it == "conf")));
     Ok(found)
+}
+
+/// Whether `text` is a kubeconfig to its end. clientcmd writes keys in the order of the alphabet:
+/// `users` ends every whole one.
+pub(crate) fn is_kubeconfig(text: &str) -> bool {
+    text.ends_with('\n') && text.contains("\nusers:")
 }
 
 /// Whether the PEM file at `path` is there, to its end.
