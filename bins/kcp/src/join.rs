@@ -199,10 +199,20 @@ mod tests {
         fs::{self, Attributes},
         report::{Loudness, Report},
     };
-    use kspec::paths::KUBELET_CONF;
+    use kspec::{Role, paths::KUBELET_CONF};
 
-    use super::{Join, SECRETS};
-    use crate::kubeadm_config::tests::inputs;
+    use super::{BOOTSTRAP_CONF, Join, Joining, SECRETS};
+    use crate::{join_document, kubeadm_config::tests::inputs, marker::Marker};
+
+    /// What is on a node whose kubelet has its kubeconfig, before the end of a join.
+    fn almost_joined(host: &Host) {
+        for path in SECRETS.into_iter().chain([KUBELET_CONF]) {
+            let path = host.path(path);
+            fs::make_dirs(path.parent().unwrap(), 0o755).unwrap();
+            fs::write(&path, b"x", Attributes { mode: 0o600, owner: None }).unwrap();
+        }
+        fs::make_dirs(&host.path(kspec::paths::STATE_DIR), 0o755).unwrap();
+    }
 
     #[test]
     fn a_run_that_was_killed_before_its_last_removal_is_gone_on_with() {
@@ -210,12 +220,7 @@ mod tests {
         let (host, report) = (Host::new(root.path()), Report::new("test", false, Loudness::Quiet));
         let context = Context::new(&host, &report, None);
         let join = Join::of_control_plane(&inputs(), "config");
-        for path in SECRETS.into_iter().chain([KUBELET_CONF]) {
-            let path = host.path(path);
-            fs::make_dirs(path.parent().unwrap(), 0o755).unwrap();
-            fs::write(&path, b"x", Attributes { mode: 0o600, owner: None }).unwrap();
-        }
-        fs::make_dirs(&host.path(kspec::paths::STATE_DIR), 0o755).unwrap();
+        almost_joined(&host);
         join.wanted.write(&host).unwrap();
 
         let Status::Differs(change) = join.check(&context).unwrap() else {
@@ -225,5 +230,31 @@ mod tests {
         join.apply(&context).unwrap();
         assert!(SECRETS.iter().all(|secret| !fs::exists(&host.path(secret))));
         assert!(matches!(join.check(&context).unwrap(), Status::Done));
+    }
+
+    /// Otherwise a run that is killed in between would need what is gone.
+    #[test]
+    fn a_node_notes_that_it_has_joined_before_what_it_joined_with_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let (host, report) = (Host::new(root.path()), Report::new("test", false, Loudness::Quiet));
+        let context = Context::new(&host, &report, None);
+        let inputs = inputs();
+        let mut joining = Joining::of(&inputs);
+        joining.node.roles = vec![Role::Worker]; // of which kubeadm need not finish anything
+        let wanted = Marker::of_worker("config");
+        let (cluster, facts) = (inputs.cluster, inputs.facts);
+        let join = Join { joining, wanted, cluster, facts, document: None, inputs: None };
+        almost_joined(&host);
+        // The first removal fails, as if the run ended there.
+        let stuck = host.path(BOOTSTRAP_CONF);
+        fs::remove(&stuck).unwrap();
+        fs::make_dirs(&stuck, 0o755).unwrap();
+
+        join.apply(&context).unwrap_err();
+        assert_eq!(Marker::read(&host).unwrap(), join.wanted, "not noted");
+        assert!(fs::exists(&host.path(join_document::PATH)));
+        assert!(fs::remove_empty_dir(&stuck).unwrap());
+        join.apply(&context).unwrap();
+        assert_eq!(join.check(&context).unwrap(), Status::Done);
     }
 }
