@@ -5,6 +5,7 @@ mod expect;
 mod fault;
 mod life;
 mod samples;
+mod slip;
 
 use std::{
     fs,
@@ -17,6 +18,7 @@ use assert_cmd::Command as AssertCommand;
 use tempfile::TempDir;
 
 pub use samples::{artifacts, certificate, control_plane, etcd, facts, image, node, pki};
+pub use slip::slip_of_the_hand;
 
 /// `nobody` on every distribution these tools support.
 const NOBODY: u32 = 65534;

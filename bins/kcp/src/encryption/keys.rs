@@ -263,18 +263,12 @@ mod tests {
         }
     }
 
+    const ONE_KEY: &str = "kind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  \
+        - secretbox:\n      keys:\n      - {name: key, secret: aHVudGVyMg==}\n  - identity: {}\n";
+
     proptest! {
         #[test]
-        fn a_slip_of_the_hand_shows_no_key(
-            at in any::<prop::sample::Index>(), drop in 0_usize..40, put in "[-a-z: \\n\\[{&*é]{0,4}",
-        ) {
-            let text = "kind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  \
-                        - secretbox:\n      keys:\n      - {name: key, secret: aHVudGVyMg==}\n  - identity: {}\n";
-            let letters: Vec<char> = text.chars().collect();
-            let at = at.index(letters.len());
-            let rest = (at + drop).min(letters.len());
-            let head = letters[..at].iter().copied();
-            let text: String = head.chain(put.chars()).chain(letters[rest..].iter().copied()).collect();
+        fn a_slip_of_the_hand_shows_no_key(text in ktest::slip_of_the_hand(ONE_KEY)) {
             match Keys::parse(&text, "x") {
                 Ok(keys) => prop_assert!(Keys::parse(&keys.render().unwrap(), "x").unwrap() == keys),
                 Err(error) => {
