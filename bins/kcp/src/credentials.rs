@@ -10,8 +10,8 @@ use khost::{
 };
 use kspec::paths::{KUBE_CERT_DIR, KUBE_DIR};
 
-pub(crate) use self::found::{is_kubeconfig, is_whole};
 use self::found::{all, certificate, damaged, missing, unusable};
+pub(crate) use self::found::{is_kubeconfig, is_whole};
 use crate::{etcd, inputs::Inputs, kubeadm, kubeadm_config, marker::Marker};
 
 /// The step's id.
