@@ -63,6 +63,11 @@ fn manifests(tree: &Tree, args: &[&str]) -> BTreeMap<String, Value> {
 }
 
 #[test]
+fn other_nodes_are_no_work() {
+    tree("").has_no_more_to_do_among_500_nodes(&[]);
+}
+
+#[test]
 fn plan_apply_again_check_and_reset() {
     let tree = tree("");
     tree.lives_through_its_phase(|| {
@@ -489,4 +494,20 @@ fn a_worker_has_nothing_to_install() {
 #[test]
 fn faults_at_any_system_call_lose_nothing() {
     tree("").survives_faults("kapps");
+}
+
+#[test]
+fn ten_thousand_manifests_of_ones_own() {
+    let tree = tree("");
+    for number in 0..10_000 {
+        let name = format!("m{number}");
+        let config = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name },
+            "data": { "key": "a value", "other": name } });
+        tree.write(&format!("/etc/k8steps/manifests/{name}.json"), &config.to_string());
+    }
+    tree.run_in_little_memory(&["plan"], 3);
+    tree.write("/etc/k8steps/manifests/z.json", &tree.read("/etc/k8steps/manifests/m9999.json"));
+    let hint = "keep one of them; an add-on is switched off in [addons] of cluster.toml";
+    let (_, said) = tree.run(&["plan"], 2);
+    assert!(said.contains("error[manifest-twice]") && said.contains(hint), "{said}");
 }

@@ -6,6 +6,8 @@
 
 mod patch;
 
+use std::collections::BTreeMap;
+
 use khost::{
     Change, Context, Error, Result, Status,
     kubectl::Kubectl,
@@ -75,9 +77,9 @@ pub(crate) fn of_workers(cluster: &Cluster) -> Guarded {
 /// Those of `workers` that are in the cluster and differ, and in what.
 fn differing(workers: &[Node]) -> Result<Vec<(&Node, String)>> {
     let found = Kubectl::admin().get_json(&["nodes"])?;
-    let items = found["items"].as_array().map_or(&[][..], Vec::as_slice);
-    let live = |name: &str| items.iter().find(|live| live["metadata"]["name"] == name);
-    let known = workers.iter().filter_map(|node| Some((node, live(&node.name)?)));
+    let items = found["items"].as_array().into_iter().flatten();
+    let live: BTreeMap<_, _> = items.map(|live| (live["metadata"]["name"].as_str(), live)).collect();
+    let known = workers.iter().filter_map(|node| Some((node, *live.get(&Some(&*node.name))?)));
     let words = known.map(|(node, live)| (node, Patch::new(node, live).words().join(", ")));
     Ok(words.filter(|(_, words)| !words.is_empty()).collect())
 }

@@ -15,6 +15,11 @@ use common::{KCP, fill, tree};
 const CONFIG: &str = "/etc/kubernetes/kubeadm-config.yaml";
 
 #[test]
+fn other_nodes_are_no_work() {
+    tree("").has_no_more_to_do_among_500_nodes(&[]);
+}
+
+#[test]
 fn plan_apply_again_check_and_back() {
     let tree = tree("");
     let planned = tree.lives_through_its_phase(|| {

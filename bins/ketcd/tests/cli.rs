@@ -22,6 +22,11 @@ fn tree(extra: &str) -> Tree {
 }
 
 #[test]
+fn other_nodes_are_no_work() {
+    tree("").has_no_more_to_do_among_500_nodes(&[]);
+}
+
+#[test]
 fn plan_apply_again_check_and_back() {
     let tree = tree("");
     let planned = tree.lives_through_its_phase(|| {

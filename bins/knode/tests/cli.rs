@@ -40,6 +40,11 @@ fn describe(tree: &Tree, extra: &str) {
 }
 
 #[test]
+fn other_nodes_are_no_work() {
+    tree("").has_no_more_to_do_among_500_nodes(&[]);
+}
+
+#[test]
 fn plan_apply_again_check_and_back() {
     let tree = tree("");
     tree.lives_through_its_phase(|| {

@@ -35,6 +35,11 @@ fn openssl(tree: &Tree, args: &[&str]) -> String {
 }
 
 #[test]
+fn other_nodes_are_no_work() {
+    tree().has_no_more_to_do_among_500_nodes(&[]);
+}
+
+#[test]
 fn plan_apply_again_check_and_back() {
     let planned = tree().lives_through_its_phase(|| {});
     insta::assert_snapshot!(planned.join("\n"), @r"

@@ -3,6 +3,7 @@
 
 mod expect;
 mod fault;
+mod growth;
 mod life;
 mod samples;
 mod slip;

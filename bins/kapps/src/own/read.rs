@@ -1,12 +1,11 @@
 //! Reading them, without asking any cluster.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use khost::{
     Error, Host, Result, fs,
-    steps::manifest::{same, title},
+    steps::manifest::{place, title},
 };
-use serde_json::Value;
 
 use super::Document;
 use crate::addon::Addon;
@@ -29,11 +28,9 @@ pub(crate) fn read(host: &Host, dir: &Path, addons: &[Addon]) -> Result<Vec<Docu
     for name in names {
         let path = dir.join(&name);
         let Some(text) = fs::read_text(&host.path(&path))? else { continue };
-        for document in parse(&path.display().to_string(), &text)? {
-            alone(&document, &documents, addons)?;
-            documents.push(document);
-        }
+        documents.extend(parse(&path.display().to_string(), &text)?);
     }
+    each_alone(&documents, addons)?;
     Ok(documents)
 }
 
@@ -74,16 +71,21 @@ fn sound(document: Document) -> Result<Document> {
 }
 
 /// Nobody else speaks of the same object.
-fn alone(document: &Document, before: &[Document], addons: &[Addon]) -> Result<()> {
-    let is_it = |object: &Value| same(object, &document.object);
-    let other = match before.iter().find(|other| is_it(&other.object)) {
-        Some(other) => other.place(),
-        None => match addons.iter().find(|addon| addon.objects.iter().any(is_it)) {
-            Some(addon) => format!("the add-on `{}`", addon.name),
-            None => return Ok(()),
-        },
-    };
-    Err(Error::input("manifest-twice", format!("{} stands twice", title(&document.object)))
-        .because(format!("in {}, and in {other}", document.place()))
-        .hint("keep one of them; an add-on is switched off in [addons] of cluster.toml"))
+fn each_alone(documents: &[Document], addons: &[Addon]) -> Result<()> {
+    let of_addons: BTreeMap<_, _> = addons
+        .iter()
+        .flat_map(|addon| addon.objects.iter().map(|object| (place(object), addon.name)))
+        .collect();
+    let mut known = BTreeMap::new();
+    for document in documents {
+        let at = place(&document.object);
+        let addon = of_addons.get(&at).map(|name| format!("the add-on `{name}`"));
+        let other = known.insert(at, document).map(Document::place).or(addon);
+        let Some(other) = other else { continue };
+        let title = title(&document.object);
+        return Err(Error::input("manifest-twice", format!("{title} stands twice"))
+            .because(format!("in {}, and in {other}", document.place()))
+            .hint("keep one of them; an add-on is switched off in [addons] of cluster.toml"));
+    }
+    Ok(())
 }

@@ -1,11 +1,15 @@
 //! Applying them: all are checked by the API server before any is.
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use khost::{
     Change, Context, Detail, Error, Result, Status, Step, Thing,
     kubectl::Kubectl,
-    steps::manifest::{self, Difference, list, same, title},
+    steps::manifest::{self, Difference, by_place, list, place, title},
     wait::{Awaited, Seen, until},
 };
 use serde_json::{Value, json};
@@ -36,14 +40,16 @@ impl OwnManifests {
     /// Each document with what it would be in the cluster. The server tells, strictly, and changes
     /// nothing; what needs a definition of these files that is not there yet is left out.
     fn reviewed(&self, live: &[Value]) -> Result<Vec<(&Document, Value)>> {
-        let is_new = |document: &&Document| !live.iter().any(|live| same(live, &document.object));
+        let live = by_place(live);
+        let is_new = |document: &&Document| !live.contains_key(&place(&document.object));
         let new: Vec<_> =
             self.documents.iter().filter(|at| at.is_ground()).filter(is_new).collect();
+        let new = New::of(&new);
         let asked: Vec<_> = self
             .documents
             .iter()
-            .filter(|at| !is_of_new_kind(at, &new))
-            .map(|document| (document, in_a_place_that_is_there(&document.object, &new)))
+            .filter(|at| !new.defines(&at.object))
+            .map(|document| (document, new.in_a_place_that_is_there(&document.object)))
             .collect();
         if asked.is_empty() {
             return Ok(Vec::new());
@@ -51,31 +57,52 @@ impl OwnManifests {
         let found = Kubectl::admin()
             .reviewed(MANAGER, &list(asked.iter().map(|(_, object)| object)))
             .map_err(|error| refusal::told(&asked, error))?;
-        let of = |object: &Value| found.iter().find(|found| same(found, object));
-        Ok(asked.iter().filter_map(|(at, object)| Some((*at, of(object)?.clone()))).collect())
+        let found = by_place(&found);
+        let of = |object: &Value| found.get(&place(object)).copied().cloned();
+        Ok(asked.iter().filter_map(|(at, object)| Some((*at, of(object)?))).collect())
     }
 }
 
-/// A custom resource whose definition is among `new`.
-fn is_of_new_kind(document: &Document, new: &[&Document]) -> bool {
-    let group = document.object["apiVersion"].as_str().and_then(|version| version.split_once('/'));
-    new.iter().filter(|new| new.is("CustomResourceDefinition")).any(|definition| {
-        let spec = &definition.object["spec"];
-        group.is_some_and(|(group, _)| spec["group"] == group)
-            && spec["names"]["kind"] == document.object["kind"]
-    })
+/// What the files bring into the cluster that others of them need.
+#[derive(Debug, Default)]
+struct New<'a> {
+    /// The names of namespaces.
+    namespaces: BTreeSet<&'a str>,
+    /// Group and kind of custom resources.
+    kinds: BTreeSet<(&'a str, &'a str)>,
 }
 
-/// `object`; where its namespace is among `new`, as if it were for the namespace `default`: the
-/// server checks nothing for one that is not there.
-fn in_a_place_that_is_there(object: &Value, new: &[&Document]) -> Value {
-    let mut object = object.clone();
-    let namespace = object["metadata"].get("namespace").cloned();
-    let is_new = |new: &&&Document| Some(&new.object["metadata"]["name"]) == namespace.as_ref();
-    if new.iter().filter(|new| new.is("Namespace")).any(|new| is_new(&new)) {
-        object["metadata"]["namespace"] = "default".into();
+impl<'a> New<'a> {
+    fn of(documents: &[&'a Document]) -> Self {
+        let mut new = Self::default();
+        for Document { object, .. } in documents {
+            let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
+            if object["kind"] == "Namespace" {
+                new.namespaces.extend(text("/metadata/name"));
+            } else {
+                new.kinds.extend(text("/spec/group").zip(text("/spec/names/kind")));
+            }
+        }
+        new
     }
-    object
+
+    /// Whether it is of a kind that is not known before.
+    fn defines(&self, object: &Value) -> bool {
+        let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/'));
+        let kind = group.map(|(group, _)| group).zip(object["kind"].as_str());
+        kind.is_some_and(|kind| self.kinds.contains(&kind))
+    }
+
+    /// `object`; where its namespace is new, as if it were for the namespace `default`: the server
+    /// checks nothing for one that is not there.
+    fn in_a_place_that_is_there(&self, object: &Value) -> Value {
+        let mut object = object.clone();
+        let namespace = object["metadata"].get("namespace").and_then(Value::as_str);
+        if namespace.is_some_and(|namespace| self.namespaces.contains(namespace)) {
+            object["metadata"]["namespace"] = "default".into();
+        }
+        object
+    }
 }
 
 /// Without what the server adds by itself with every write.
@@ -98,15 +125,17 @@ impl Step for OwnManifests {
     fn check(&self, _: &Context<'_>) -> Result<Status> {
         let live = Kubectl::admin().get(&list(self.objects()))?;
         let reviewed = self.reviewed(&live)?;
+        let reviewed: BTreeMap<_, _> =
+            reviewed.iter().map(|(at, would_be)| (place(&at.object), would_be)).collect();
+        let found = by_place(&live);
         let (mut differences, mut shown) = (Vec::new(), String::new());
         for document in &self.documents {
-            let title = title(&document.object);
-            let Some(found) = live.iter().find(|live| same(live, &document.object)) else {
+            let (title, at) = (title(&document.object), place(&document.object));
+            let Some(found) = found.get(&at) else {
                 differences.push(format!("+{title}"));
                 continue;
             };
-            let would_be = reviewed.iter().find(|(at, _)| same(&at.object, &document.object));
-            let Some((_, would_be)) = would_be else { continue };
+            let Some(would_be) = reviewed.get(&at) else { continue };
             if let Some(difference) = Difference::between(&bare(found), &bare(would_be)) {
                 differences.push(format!("~{title} ({})", difference.path));
                 if !document.is("Secret") {
@@ -180,7 +209,7 @@ fn served(context: &Context<'_>, definition: &Value) -> Result<()> {
 mod tests {
     use serde_json::json;
 
-    use super::{Document, bare, in_a_place_that_is_there, is_of_new_kind};
+    use super::{Document, New, bare};
 
     fn document(object: serde_json::Value) -> Document {
         Document { file: "a.yaml".into(), number: 1, object }
@@ -193,15 +222,15 @@ mod tests {
             "kind": "CustomResourceDefinition",
             "spec": { "group": "example.org", "names": { "kind": "Tree" } },
         }));
-        let new = [&namespace, &definition];
-        let tree = |version: &str| document(json!({ "apiVersion": version, "kind": "Tree" }));
-        assert!(is_of_new_kind(&tree("example.org/v1"), &new));
-        assert!(!is_of_new_kind(&tree("other.org/v1"), &new));
-        assert!(!is_of_new_kind(&tree("example.org/v1"), &[&namespace]));
+        let new = New::of(&[&namespace, &definition]);
+        let tree = |version: &str| json!({ "apiVersion": version, "kind": "Tree" });
+        assert!(new.defines(&tree("example.org/v1")));
+        assert!(!new.defines(&tree("other.org/v1")));
+        assert!(!New::of(&[&namespace]).defines(&tree("example.org/v1")));
 
         let object = |namespace: &str| json!({ "metadata": { "namespace": namespace } });
-        assert_eq!(in_a_place_that_is_there(&object("new"), &new), object("default"));
-        assert_eq!(in_a_place_that_is_there(&object("old"), &new), object("old"));
+        assert_eq!(new.in_a_place_that_is_there(&object("new")), object("default"));
+        assert_eq!(new.in_a_place_that_is_there(&object("old")), object("old"));
     }
 
     #[test]

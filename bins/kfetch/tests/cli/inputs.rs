@@ -279,3 +279,17 @@ fn help() {
     Files:      /etc/k8steps/cluster.toml, /var/lib/k8steps; see docs/contract.md
     "#);
 }
+
+#[test]
+fn a_lock_of_a_thousand_artifacts() {
+    let lock = (0..500).fold(Lock::new(), |lock, number| {
+        let name = format!("tool{number}");
+        let file = lock.file(&name, &format!("https://up.example/{name}"), name.as_bytes());
+        let image = format!("image{number}");
+        file.image(&image, &format!("registry.example/{image}:1")).pinned(Sha256::of(image))
+    });
+    let tree = tree("", &lock.0);
+    let said = tree.run_in_little_memory(&["plan", "--json"], 3);
+    let planned = said.lines().filter(|line| line.contains("\"event\":\"planned\"")).count();
+    assert!(planned >= 1_000, "{planned} are planned");
+}

@@ -1,6 +1,6 @@
 //! Names of nodes: what this machine finds under them.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use khost::{Cmd, fs};
 use kspec::Cluster;
@@ -18,14 +18,16 @@ pub(super) fn elsewhere(subject: &Subject<'_>) -> Found {
 }
 
 fn contradictions(hosts: &str, cluster: &Cluster) -> Vec<Outcome> {
+    let mut first = BTreeMap::new();
+    for line in hosts.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let Some(address) = words.next() else { continue };
+        words.for_each(|name| _ = first.entry(name).or_insert(address));
+    }
     let mut found = Vec::new();
     for node in &cluster.nodes {
-        let named = |line: &&str| {
-            let line = line.split('#').next().unwrap_or_default();
-            line.split_whitespace().skip(1).any(|name| name == node.name)
-        };
-        let first = hosts.lines().find(named).and_then(|line| line.split_whitespace().next());
-        let Some(address) = first.and_then(|first| first.parse::<IpAddr>().ok()) else { continue };
+        let address = first.get(node.name.as_str()).and_then(|address| address.parse().ok());
+        let Some(address): Option<IpAddr> = address else { continue };
         // Debian's 127.0.1.1 does no harm: kubeadm wants the name to resolve, to whatever, and
         // kubelet passes over loopback.
         if address == node.access() || address == node.address || address.is_loopback() {

@@ -4,6 +4,7 @@ mod difference;
 
 use std::{
     cell::{Cell, OnceCell},
+    collections::BTreeMap,
     rc::Rc,
 };
 
@@ -81,9 +82,10 @@ impl Named {
     fn difference(&self, live: &[Value]) -> Option<Change> {
         let mut differences = Vec::new();
         let mut shown = String::new();
+        let live = by_place(live);
         for object in &self.objects {
             let title = title(object);
-            let Some(found) = live.iter().find(|live| same(live, object)) else {
+            let Some(found) = live.get(&place(object)) else {
                 differences.push(format!("+{title}"));
                 continue;
             };
@@ -168,8 +170,11 @@ pub fn made(
     live: &[Value],
 ) -> Result<Option<Thing>> {
     let before = Journal::open(context.host, phase)?.made()?;
-    let among = |list: &[Value], object: &Value| list.iter().any(|other| same(other, object));
-    let own = |object: &&Value| !among(live, object) || among(&before, object);
+    let (live, before) = (by_place(live), by_place(&before));
+    let own = |object: &&Value| {
+        let place = place(object);
+        !live.contains_key(&place) || before.contains_key(&place)
+    };
     let names: Vec<_> = objects.iter().filter(own).map(named).collect();
     Ok((!names.is_empty()).then(|| Thing::Objects { name: name.into(), manifest: list(&names) }))
 }
@@ -251,18 +256,23 @@ pub fn title(object: &Value) -> String {
     }
 }
 
-/// Whether the two are the same object, in whatever state. Where no namespace is named, an object
-/// that has one is in `default`.
-pub fn same(one: &Value, other: &Value) -> bool {
-    let place = |object| {
-        let (group, kind, namespace, name) = identity(object);
-        (group, kind, if namespace == "default" { "" } else { namespace }, name)
-    };
-    place(one) == place(other)
+/// What names an object in the cluster: its group, kind, namespace and name.
+pub type Place<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+/// Which object it is, in whatever state. Where no namespace is named, an object that has one is in
+/// `default`.
+pub fn place(object: &Value) -> Place<'_> {
+    let (group, kind, namespace, name) = identity(object);
+    (group, kind, if namespace == "default" { "" } else { namespace }, name)
+}
+
+/// `objects`, to be found by their places: there may be very many.
+pub fn by_place<'a>(objects: impl IntoIterator<Item = &'a Value>) -> BTreeMap<Place<'a>, &'a Value> {
+    objects.into_iter().map(|object| (place(object), object)).collect()
 }
 
 /// The group (of the core API its version), the kind, the namespace and the name.
-fn identity(object: &Value) -> (&str, &str, &str, &str) {
+fn identity(object: &Value) -> Place<'_> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let group = text("/apiVersion").split('/').next().unwrap_or_default();
     (group, text("/kind"), text("/metadata/namespace"), text("/metadata/name"))
@@ -272,7 +282,7 @@ fn identity(object: &Value) -> (&str, &str, &str, &str) {
 mod tests {
     use serde_json::json;
 
-    use super::{marked, named, same};
+    use super::{marked, named, place};
 
     #[test]
     fn each_object_says_who_manages_it_unless_it_says_so_itself() {
@@ -303,8 +313,9 @@ mod tests {
             let metadata = json!({ "name": "a", "namespace": namespace });
             json!({ "apiVersion": version, "kind": "Deployment", "metadata": metadata })
         };
-        assert!(same(&object("apps/v1", Some("default")), &object("apps/v1beta2", None)));
-        assert!(!same(&object("apps/v1", Some("other")), &object("apps/v1", None)));
-        assert!(!same(&object("apps/v1", None), &object("extensions/v1", None)));
+        let same = |one, other| place(&one) == place(&other);
+        assert!(same(object("apps/v1", Some("default")), object("apps/v1beta2", None)));
+        assert!(!same(object("apps/v1", Some("other")), object("apps/v1", None)));
+        assert!(!same(object("apps/v1", None), object("extensions/v1", None)));
     }
 }

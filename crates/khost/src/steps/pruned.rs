@@ -1,12 +1,14 @@
 //! What a phase made and wants no more.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::{
     Change, Context, Result, Status, Step, Thing,
     journal::Journal,
     kubectl::Kubectl,
-    steps::manifest::{list, same, title},
+    steps::manifest::{by_place, list, place, title},
 };
 
 /// No object in the cluster that the phase made and that is not wanted any more.
@@ -33,18 +35,17 @@ impl Pruned {
 
     /// What is to go, last made first.
     fn found(&self, context: &Context<'_>) -> Result<Vec<Value>> {
-        let mut gone: Vec<Value> = Vec::new();
-        for made in Journal::open(context.host, self.phase)?.made()?.into_iter().rev() {
-            if !self.wanted.iter().chain(&gone).any(|other| same(other, &made)) {
-                gone.push(made);
-            }
-        }
+        let made = Journal::open(context.host, self.phase)?.made()?;
+        let mut known: BTreeSet<_> = self.wanted.iter().map(place).collect();
+        let gone = made.iter().rev().filter(|made| known.insert(place(made)));
+        let mut gone: Vec<_> = gone.cloned().collect();
         if gone.is_empty() {
             return Ok(gone);
         }
         let live = Kubectl::admin().get_managed(&list(&gone))?;
-        let is_ours = |live: &Value| self.managers.iter().any(|by| applied_by(live, by));
-        gone.retain(|gone| live.iter().any(|live| same(live, gone) && is_ours(live)));
+        let live = by_place(&live);
+        let is_ours = |live: &&Value| self.managers.iter().any(|by| applied_by(live, by));
+        gone.retain(|gone| live.get(&place(gone)).is_some_and(is_ours));
         Ok(gone)
     }
 }
