@@ -78,7 +78,8 @@ pub(crate) fn of_workers(cluster: &Cluster) -> Guarded {
 fn differing(workers: &[Node]) -> Result<Vec<(&Node, String)>> {
     let found = Kubectl::admin().get_json(&["nodes"])?;
     let items = found["items"].as_array().into_iter().flatten();
-    let live: BTreeMap<_, _> = items.map(|live| (live["metadata"]["name"].as_str(), live)).collect();
+    let live: BTreeMap<_, _> =
+        items.map(|live| (live["metadata"]["name"].as_str(), live)).collect();
     let known = workers.iter().filter_map(|node| Some((node, *live.get(&Some(&*node.name))?)));
     let words = known.map(|(node, live)| (node, Patch::new(node, live).words().join(", ")));
     Ok(words.filter(|(_, words)| !words.is_empty()).collect())

@@ -100,7 +100,9 @@ mod tests {
         let asked = Cell::new(0);
         let ask = |some: &[usize]| {
             asked.set(asked.get() + 1);
-            some.contains(&77).then(|| "no".to_owned()).or(some.contains(&5).then(|| "never".into()))
+            some.contains(&77)
+                .then(|| "no".to_owned())
+                .or(some.contains(&5).then(|| "never".into()))
         };
         let all: Vec<_> = (0..10_000).collect();
         let found = refused(&all, "no".into(), &ask);

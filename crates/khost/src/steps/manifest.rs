@@ -267,7 +267,9 @@ pub fn place(object: &Value) -> Place<'_> {
 }
 
 /// `objects`, to be found by their places: there may be very many.
-pub fn by_place<'a>(objects: impl IntoIterator<Item = &'a Value>) -> BTreeMap<Place<'a>, &'a Value> {
+pub fn by_place<'a>(
+    objects: impl IntoIterator<Item = &'a Value>,
+) -> BTreeMap<Place<'a>, &'a Value> {
     objects.into_iter().map(|object| (place(object), object)).collect()
 }
 
