@@ -1,6 +1,7 @@
 //! Asking an HTTPS health endpoint, and saying why it did not answer.
 
 use std::{
+    io::{self, Read as _},
     net::{TcpStream, ToSocketAddrs as _},
     time::Duration,
 };
@@ -11,6 +12,9 @@ use reqwest::{
 };
 
 use crate::{Error, Result};
+
+/// Longest body that is taken. etcd's metrics, which are the longest, have a hundredth of it.
+const LONGEST: u64 = 16 << 20;
 
 /// How a server proves itself, and how we do.
 #[derive(Debug, Default)]
@@ -73,7 +77,12 @@ fn answer(sent: reqwest::Result<Response>) -> Result<Answer, String> {
     let status = response.status().as_u16();
     let tls = response.extensions().get::<reqwest::tls::TlsInfo>();
     let certificate = tls.and_then(|tls| tls.peer_certificate()).map(<[u8]>::to_vec);
-    let body = response.text().map_err(|error| reason(&error))?;
+    let mut body = Vec::new();
+    response.take(LONGEST + 1).read_to_end(&mut body).map_err(|error| broken_off(&error))?;
+    if body.len() as u64 > LONGEST {
+        return Err(format!("it answers with more than {} MiB", LONGEST >> 20));
+    }
+    let body = String::from_utf8_lossy(&body).into_owned();
     Ok(Answer { status, body, certificate })
 }
 
@@ -99,6 +108,12 @@ pub fn post(client: &Client, url: &str, json: &str) -> Result<Answer, String> {
     answer(request.send())
 }
 
+/// Why no more of a body came.
+fn broken_off(error: &io::Error) -> String {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    cause.map_or_else(|| error.to_string(), reason)
+}
+
 /// The deepest cause says it best: "connection refused", "certificate expired".
 fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
@@ -113,9 +128,36 @@ fn reason(error: &reqwest::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::{
+        io::{BufRead as _, BufReader, Write as _},
+        net::TcpListener,
+        thread,
+    };
 
-    use super::takes_connections;
+    use super::{Trust, client, get, takes_connections};
+
+    /// What is said of a server that answers with `head` and then as many zeros as it can.
+    fn endless(head: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let request = BufReader::new(stream.try_clone().unwrap());
+            request.lines().map(Result::unwrap).find(String::is_empty);
+            stream.write_all(head.as_bytes()).unwrap();
+            let zeros = vec![b'0'; 1 << 20];
+            (0..100).take_while(|_| stream.write_all(&zeros).is_ok()).count()
+        });
+        let said = get(&client(&Trust::default()).unwrap(), &url).unwrap_err();
+        assert!(server.join().unwrap() < 100, "all of it was read");
+        said
+    }
+
+    #[test]
+    fn an_answer_without_an_end_is_given_up() {
+        let said = endless("HTTP/1.1 200 OK\r\n\r\n");
+        assert_eq!(said, "it answers with more than 16 MiB");
+    }
 
     #[test]
     fn an_open_port_is_told_from_a_closed_one() {
