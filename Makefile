@@ -35,7 +35,7 @@ demo-down: ## Remove it, with everything it made
 
 # ---- Build and check ----------------------------------------------------------------------------
 
-.PHONY: build test check fmt lint unit deny shell cluster-test bench chaos audit clean
+.PHONY: build test check fmt lint unit deny shell cluster-test bench chaos fuzz audit clean
 build: ## Build the eight tools in release mode
 	@scripts/bootstrap build
 	$(CARGO) build --release --locked
@@ -83,6 +83,16 @@ bench: build ## Measure against curl, ctr and the like, in turns (root, Debian 1
 chaos: build ## Kill every phase at every system call (10 minutes), then a node's make up (2 hours; root)
 	@scripts/bootstrap unit
 	@scripts/chaos
+
+# Some of the targets, how long for each, and one input that was found.
+FUZZ         ?=
+FUZZ_SECONDS ?= 30
+FUZZ_INPUT   ?=
+
+fuzz: ## Let libFuzzer try every reader of what others write (20 minutes; FUZZ, FUZZ_SECONDS)
+	@scripts/bootstrap build
+	@scripts/bootstrap fuzz
+	@CARGO='$(CARGO)' FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run $(FUZZ) $(FUZZ_INPUT)
 
 audit: ## Ask the RustSec database about every crate (needs the internet)
 	@scripts/bootstrap deny

@@ -141,3 +141,19 @@ fn refuse_unfit(tool: &Tool, document: &JoinDocument) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn fuzz_join() {
+        let seed = r#"{"schema":1,"node":"n","cluster":"c","version":"1.33.3","endpoint":"a:6443",
+            "token":"abcdef.0123456789abcdef","ca-key-hash":"sha256:00","certificate-key":"00",
+            "encryption":"kind: EncryptionConfiguration","expires":"2026-01-01T00:00:00Z"}"#;
+        fuzz::target([seed], |bytes| match parse(bytes) {
+            Ok(document) => drop(document.to_json().unwrap()),
+            Err(error) => assert_eq!(error.code(), "join-invalid"),
+        });
+    }
+}

@@ -281,4 +281,14 @@ users:
             prop_assert!(!servers(&text).contains("client-"));
         }
     }
+
+    #[test]
+    fn fuzz_kubeconfig_edit() {
+        let seed = "clusters:\n- cluster:\n    server: https://a:1\nusers:\n- user:\n    client-key-data: S0VZ\n";
+        fuzz::text_target([seed], |text| {
+            let once = with_rotating_certificate(&with_server(text, "https://a:1"));
+            assert_eq!(with_rotating_certificate(&with_server(&once, "https://a:1")), once);
+            servers(text);
+        });
+    }
 }

@@ -127,4 +127,10 @@ mod tests {
         assert_eq!(parse_status(json).unwrap(), Status { revision: 1234, db_size: 20480 });
         assert!(parse_status("[]").is_err());
     }
+
+    #[test]
+    fn fuzz_etcdctl() {
+        let seed = r#"[{"Endpoint":"e","Status":{"header":{"revision":1},"dbSize":2}}]"#;
+        fuzz::text_target([seed], |text| drop(parse_status(text)));
+    }
 }

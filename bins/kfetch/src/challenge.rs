@@ -124,4 +124,19 @@ mod tests {
             assert_eq!(token(none), None, "{none}");
         }
     }
+
+    #[test]
+    fn fuzz_challenge() {
+        let seed = "Basic realm=\"a, b\", Bearer realm=\"https://t/x?y=1\",service=\"s \\\" p\",scope=q\nNegotiate";
+        fuzz::target([seed, r#"{"token":"a","access_token":"b"}"#], |bytes| {
+            super::token(bytes);
+            let values = bytes
+                .split(|byte| *byte == b'\n')
+                .filter_map(|value| HeaderValue::from_bytes(value).ok());
+            let headers = values.map(|value| (WWW_AUTHENTICATE, value)).collect();
+            if let Some(Challenge::Bearer(url)) = Challenge::of(&headers, "a/b") {
+                super::is_open(&url);
+            }
+        });
+    }
 }

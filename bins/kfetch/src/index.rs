@@ -241,4 +241,33 @@ mod tests {
         assert!(matches!(Document::parse(index.as_bytes()), Ok(Document::Index(_))));
         assert!(Document::parse(b"<html>").is_err());
     }
+
+    #[test]
+    fn fuzz_document() {
+        let digest = Sha256::of("x");
+        let platform = r#"{"architecture":"amd64","os":"linux"}"#;
+        let blob = format!(
+            r#"{{"mediaType":"m","digest":"{digest}","size":1,"platform":{platform},"annotations":{{"a":"b"}}}}"#
+        );
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{blob},"layers":[{blob}]}}"#);
+        let index = format!(r#"{{"schemaVersion":2,"manifests":[{blob}]}}"#);
+        fuzz::target([manifest, index, platform.to_owned()], |bytes| {
+            crate::image::architecture(bytes);
+            match Document::parse(bytes) {
+                Ok(Document::Index(index)) => {
+                    index.for_arch(Arch::Amd64);
+                    assert_eq!(
+                        serde_json::from_str::<Index>(&index.to_json().unwrap()).unwrap(),
+                        index
+                    );
+                }
+                Ok(Document::Manifest(manifest)) => {
+                    let entry = manifest.descriptor(bytes);
+                    Index::default().name("r", entry, Arch::Amd64);
+                    manifest.blobs().for_each(drop);
+                }
+                Err(_) => {}
+            }
+        });
+    }
 }

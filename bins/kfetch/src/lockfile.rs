@@ -299,4 +299,25 @@ mod tests {
             assert_eq!(with_tag_of(own, new).as_deref(), expected);
         }
     }
+
+    /// Another's lock is brought to what is wanted once and for all, or refused.
+    #[test]
+    fn fuzz_lock_edit() {
+        let own = "schema = 1\n[[file]] # a\nname = 'runc'\nversion = '1' # b\narch = 'amd64'\nurl = 'u'\n\
+                   sha256 = '00'\n[[image]]\nname = 'pause'\nref = '10.0.0.1:5000/pause:3.9' # near\n\
+                   digest = { amd64 = '00' }\n[other]\n";
+        let catalogue = Catalogue::built_in().unwrap();
+        let kubernetes = "1.33.3".parse().unwrap();
+        fuzz::text_target([SHIPPED, own, ""], move |text| {
+            let selection = catalogue.select(&kubernetes, &BTreeMap::new()).unwrap();
+            let Ok(mut file) = LockFile::new(Some(text)) else { return };
+            if file.take(&selection).is_ok() {
+                let once = file.text();
+                let mut file = LockFile::new(Some(&once)).unwrap();
+                file.take(&selection).unwrap();
+                assert_eq!(file.text(), once);
+                let _ = file.lock();
+            }
+        });
+    }
 }

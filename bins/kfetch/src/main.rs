@@ -5,6 +5,8 @@
 
 mod archive;
 mod attempt;
+#[cfg(test)]
+mod bent;
 mod bundle;
 mod catalogue;
 mod challenge;

@@ -234,3 +234,88 @@ fn damaged(bundle: &Path, error: &io::Error) -> Error {
         "copy it again; its SHA-256 (`sha256sum`) must be the one that `kfetch bundle` printed",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use khost::{Host, Result};
+    use kspec::{Arch, Lock, Sha256};
+    use tar::{Builder, Header};
+
+    use super::Bundle;
+    use crate::{
+        bent::{Outer, mended},
+        bundle::{Contents, DOCUMENTS, LOCK, blob_name},
+        index::Document,
+        layout::{self, OCI_LAYOUT},
+        store::Store,
+        wanted::Wanted,
+    };
+
+    /// What `kfetch load` does with `bundle`, but for the lock and the index.
+    fn load(bundle: &[u8], store: &Store) -> Result<()> {
+        let mut bundle = Bundle::new(bundle, Path::new("bundle"));
+        let mut entries = bundle.entries()?;
+        let head = entries.head(Arch::Amd64, store)?;
+        let keep = |digest, bytes: &[u8]| layout::write(&store.blob(digest), bytes);
+        let contents = entries.manifests(&head, keep)?;
+        entries.blobs(&contents, store)?;
+        bundle.end().map(drop)
+    }
+
+    /// A file, an image of one layer, and what the bundle says of them.
+    fn sound(store: &Store) -> Vec<u8> {
+        let (file, config, layer) = ("the kubelet", r#"{"architecture":"amd64"}"#, "the layer");
+        let blob = |bytes: &str| {
+            let (digest, size) = (Sha256::of(bytes), bytes.len());
+            format!(r#"{{"mediaType":"m","digest":"{digest}","size":{size}}}"#)
+        };
+        let manifest = format!(r#"{{"config":{},"layers":[{}]}}"#, blob(config), blob(layer));
+        let lock = format!(
+            "schema = 1\n[[file]]\nname = 'kubelet'\nversion = '1'\narch = 'amd64'\nurl = 'http://h/k'\n\
+             sha256 = '{}'\n[[image]]\nname = 'one'\nref = 'r.example/one:1'\ndigest = {{ amd64 = '{}' }}\n",
+            Sha256::of(file).hex(),
+            Sha256::of(&manifest)
+        );
+        let parsed = Lock::parse(&lock).unwrap();
+        let wanted = Wanted::new(&parsed, Arch::Amd64, store, None).unwrap();
+        let mut contents = Contents::of_files(&wanted);
+        let Ok(Document::Manifest(parsed)) = Document::parse(manifest.as_bytes()) else { panic!() };
+        contents.add(&wanted.images[0], &parsed, manifest.as_bytes(), Arch::Amd64);
+        let index = contents.index.to_json().unwrap();
+        let mut blobs = [file, config, layer].map(|bytes| (Sha256::of(bytes), bytes));
+        blobs.sort();
+        let named = [(LOCK, &*lock), (DOCUMENTS[0], OCI_LAYOUT), (DOCUMENTS[1], &index)];
+        let named = named.map(|(name, bytes)| (name.to_owned(), bytes)).into_iter();
+        let manifest = (blob_name(Sha256::of(&manifest)), manifest.as_str());
+        let blobs = blobs.map(|(digest, bytes)| (blob_name(digest), bytes));
+        let mut tar = Builder::new(Vec::new());
+        for (name, bytes) in named.chain([manifest]).chain(blobs) {
+            let mut header = Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            tar.append_data(&mut header, name, bytes.as_bytes()).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    fn store(outer: &Outer) -> Store {
+        let store = Store::new(&Host::new(outer.path("root")));
+        for path in [store.blob(Sha256::of("")), store.partial(Sha256::of(""))] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        }
+        store
+    }
+
+    #[test]
+    fn fuzz_bundle() {
+        let outer = Outer::new();
+        let seed = sound(&store(&outer));
+        load(&seed, &store(&outer)).unwrap();
+        fuzz::target([seed], |bytes| {
+            let outer = Outer::new();
+            let _ = load(&mended(bytes), &store(&outer));
+            outer.check(&["root"]);
+        });
+    }
+}

@@ -156,7 +156,13 @@ impl Range {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        io::{self, Read as _, Write as _},
+        net::{TcpListener, TcpStream},
+        sync::{Arc, Mutex},
+        thread,
+        time::Duration,
+    };
 
     use reqwest::Url;
 
@@ -210,5 +216,46 @@ mod tests {
         let many = vec![url("http://a/"); REDIRECTS + 1];
         assert!(super::refused(&many, &url("http://a/")).is_some());
         assert_eq!(super::refused(&many[1..], &url("http://a/")), None);
+    }
+
+    /// Whatever a server says, its reply is taken or refused, and no more of it kept than is allowed.
+    #[test]
+    fn fuzz_reply() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        let reply = Arc::new(Mutex::new(Vec::new()));
+        let served = Arc::clone(&reply);
+        thread::spawn(move || {
+            for stream in server.incoming() {
+                let _ = served_once(&mut stream.unwrap(), &served.lock().unwrap().clone());
+            }
+        });
+        let client = reqwest::blocking::Client::builder();
+        // A fuzzer must not be sent to machines that it thinks of.
+        let client = client.redirect(reqwest::redirect::Policy::none()).no_proxy();
+        let client = client.tls_certs_only([]).pool_max_idle_per_host(0);
+        let client = client.timeout(Duration::from_secs(1)).build().unwrap();
+        let whole =
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nDocker-Content-Digest: sha256:0\r\n\r\nabc";
+        let part = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 3-5/6\r\n\r\nabc";
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        let busy = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\n\r\n";
+        fuzz::target([whole, part, chunked, busy], move |bytes| {
+            *reply.lock().unwrap() = bytes.to_vec();
+            for offset in [0, 3] {
+                let Ok(answer) = super::get(&client, &url, offset) else { continue };
+                if let Ok(body) = super::short(answer.body, 256, Duration::from_secs(1)) {
+                    assert!(body.len() <= 256);
+                }
+            }
+        });
+    }
+
+    fn served_once(stream: &mut TcpStream, reply: &[u8]) -> io::Result<()> {
+        let (mut request, mut byte) = (Vec::new(), [0]);
+        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? > 0 {
+            request.extend(byte);
+        }
+        stream.write_all(reply)
     }
 }

@@ -200,3 +200,21 @@ impl Step for Given {
         self.pair.put(context, Some(&self.pem.key), &self.pem.cert)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kspec::{PemPair, PkiExport, SCHEMA};
+
+    use super::{Seen, parse};
+
+    #[test]
+    fn fuzz_export() {
+        let pem = || "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n".to_owned();
+        let pairs = [("member".into(), PemPair { cert: pem(), key: pem() })].into();
+        let export = PkiExport { schema: SCHEMA, node: "node1".into(), ca: pem(), pairs };
+        fuzz::target([export.to_json().unwrap()], |bytes| match parse(bytes) {
+            Ok(export) => drop(Seen::parse_all(export.ca.as_bytes())),
+            Err(error) => assert_eq!(error.code(), "import-invalid"),
+        });
+    }
+}

@@ -175,6 +175,7 @@ fn name(name: &GeneralName<'_>) -> Option<Name> {
 mod tests {
     use std::sync::LazyLock;
 
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
     use kspec::cluster::KeyAlgorithm;
     use proptest::prelude::*;
     use time::OffsetDateTime;
@@ -219,5 +220,30 @@ mod tests {
             let why = Seen::parse(&bytes).unwrap_err();
             prop_assert!(why.starts_with("it "), "{}", why);
         }
+    }
+
+    fn look(bytes: &[u8]) {
+        for seen in Seen::parse_all(bytes).unwrap_or_default() {
+            seen.profile();
+            seen.signed_by(&seen.key_info);
+            seen.out_of_term(OffsetDateTime::UNIX_EPOCH, u32::MAX);
+            seen.days_left(OffsetDateTime::UNIX_EPOCH);
+        }
+    }
+
+    #[test]
+    fn fuzz_pem() {
+        fuzz::target([PEM.as_bytes()], look);
+    }
+
+    #[test]
+    fn fuzz_certificate() {
+        fuzz::target([Seen::parse(PEM.as_bytes()).unwrap().der], |der| {
+            let text = BASE64_STANDARD.encode(der);
+            look(
+                format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+                    .as_bytes(),
+            );
+        });
     }
 }

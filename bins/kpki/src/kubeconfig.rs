@@ -147,4 +147,13 @@ users:
             prop_assert_eq!(client(&text), Ok(Client::Embedded(cert.into(), key.into())));
         }
     }
+
+    #[test]
+    fn fuzz_kubeconfig() {
+        fuzz::text_target([ADMIN], |text| {
+            let _ = client(text);
+            let once = with_client(text, "cert", "key");
+            assert_eq!(with_client(&once, "cert", "key"), once);
+        });
+    }
 }

@@ -269,4 +269,16 @@ mod tests {
             prop_assert_eq!((login.user, login.password), (user, password));
         }
     }
+
+    #[test]
+    fn fuzz_docker_config() {
+        let seed = r#"{"auths":{"r.example:5000":{"auth":"dTpw"},"https://index.docker.io/v1/":
+            {"username":"u","password":"p"}},"credsStore":"","credHelpers":{"x":"y"}}"#;
+        fuzz::text_target([seed], |text| {
+            let Ok(config) = read(text, 0o600) else { return };
+            for host in config.hosts() {
+                let _ = config.login(host);
+            }
+        });
+    }
 }

@@ -301,4 +301,14 @@ mod tests {
         assert_eq!(packet[2..12], [1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(&packet[12..], b"\x0akubernetes\x07default\x00\x00\x01\x00\x01");
     }
+
+    #[test]
+    fn fuzz_dns() {
+        let asked = question("a.example", TYPE::A).unwrap();
+        let records = vec![alias("a.example", "b.example"), a("b.example", 1)];
+        let seed = answer(&asked, RCODE::NoError, records);
+        fuzz::target([seed], move |bytes| {
+            let _ = judge(&asked[..2], "a.example", TYPE::A, bytes);
+        });
+    }
 }

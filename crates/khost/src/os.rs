@@ -117,4 +117,11 @@ mod tests {
             prop_assert_eq!(os.name, value);
         }
     }
+
+    #[test]
+    fn fuzz_os_release() {
+        let seed =
+            "ID=debian\nVERSION_ID=\"12\"\nID_LIKE='rhel fedora'\nPRETTY_NAME=\"a \\\"b\\$\"\n";
+        fuzz::text_target([seed], |text| drop(parse(text)));
+    }
 }

@@ -292,3 +292,53 @@ fn read_input<T>(
         Error::input("input-invalid", invalid).because(error).hint(hint)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use kspec::state::{
+        Apps, Artifacts, Cni, ControlPlaneState, EtcdState, Facts, NodeState, PkiState, State,
+    };
+
+    use super::Tool;
+    use crate::Host;
+
+    /// What `bytes` are as the state of a phase: that, or nothing valid.
+    #[expect(clippy::disallowed_methods, reason = "another phase's hand, in a test")]
+    fn left<T: State>(bytes: &[u8]) {
+        let root = tempfile::tempdir_in(fuzz::memory()).unwrap();
+        let host = Host::new(root.path());
+        let path = host.path(T::PATH);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        match Tool::state_on::<T>(&host) {
+            Ok(state) => {
+                let json = state.to_json().unwrap();
+                assert_eq!(serde_json::from_str::<T>(&json).unwrap().to_json().unwrap(), json);
+            }
+            Err(error) => assert_eq!(error.code(), "input-invalid"),
+        }
+    }
+
+    #[test]
+    fn fuzz_state() {
+        let artifacts = r#"{"schema":1,"arch":"amd64","files":{},"images":{}}"#;
+        let seeds = [
+            serde_json::to_string(&ktest::facts()),
+            serde_json::to_string(&ktest::pki()),
+            serde_json::to_string(&ktest::etcd()),
+            serde_json::to_string(&ktest::node()),
+            serde_json::to_string(&ktest::control_plane()),
+            Ok(artifacts.to_owned()),
+        ];
+        fuzz::target(seeds.map(Result::unwrap), |bytes| {
+            left::<Facts>(bytes);
+            left::<Artifacts>(bytes);
+            left::<PkiState>(bytes);
+            left::<EtcdState>(bytes);
+            left::<NodeState>(bytes);
+            left::<ControlPlaneState>(bytes);
+            left::<Cni>(bytes);
+            left::<Apps>(bytes);
+        });
+    }
+}

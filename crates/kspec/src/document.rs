@@ -202,4 +202,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn fuzz_cluster() {
+        let example = Cluster::example("k8s-ctr", "192.168.10.100".parse().unwrap());
+        fuzz::text_target([super::commented(&example).unwrap()], |text| {
+            let Ok(cluster) = Cluster::parse(text) else { return };
+            cluster.problems();
+            let again = Cluster::parse(&super::commented(&cluster).unwrap());
+            assert_eq!(again.unwrap(), cluster);
+        });
+    }
 }

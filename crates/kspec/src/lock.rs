@@ -144,4 +144,12 @@ mod tests {
         let error = Lock::parse("schema = 2").unwrap_err();
         assert_eq!(error.to_string(), "schema 2 is not supported, this build reads schema 1");
     }
+
+    #[test]
+    fn fuzz_lock() {
+        fuzz::text_target([include_str!("../../../share/artifacts.lock")], |text| {
+            let Ok(lock) = Lock::parse(text) else { return };
+            assert_eq!(Lock::parse(&toml::to_string(&lock).unwrap()).unwrap(), lock);
+        });
+    }
 }

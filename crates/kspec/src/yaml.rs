@@ -82,4 +82,14 @@ mod tests {
             let _ = super::from_yaml_documents(&bent);
         }
     }
+
+    #[test]
+    fn fuzz_yaml() {
+        let seed = "a: &one {b: '1', c: 0.5}\nd: *one\n<<: *one\ne: |\n  text\nf: >-\n  more\n---\n- !!int 1\n";
+        fuzz::text_target([seed], |text| {
+            for value in super::from_yaml_documents(text).unwrap_or_default() {
+                super::to_yaml(&value).unwrap();
+            }
+        });
+    }
 }

@@ -185,4 +185,20 @@ mod tests {
             assert!(pending(&json!({ "items": [object] })).is_empty());
         }
     }
+
+    /// Nobody gets a certificate for another machine, whatever the bytes of the request.
+    #[test]
+    fn fuzz_request() {
+        let seed = request(NODE, &["node1", "192.0.2.11"], |_| {});
+        let der = super::Request { name: String::new(), spec: seed["spec"].clone() }.der().unwrap();
+        fuzz::target([der], move |der| {
+            let mut asked = seed.clone();
+            let text = STANDARD.encode(der);
+            let pem = format!(
+                "-----BEGIN CERTIFICATE REQUEST-----\n{text}\n-----END CERTIFICATE REQUEST-----\n"
+            );
+            asked["spec"]["request"] = STANDARD.encode(pem).into();
+            let _ = answer(&asked);
+        });
+    }
 }

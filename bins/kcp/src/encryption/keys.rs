@@ -278,4 +278,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn fuzz_encryption() {
+        let seed = "kind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  \
+                    - secretbox:\n      keys:\n      - {name: key, secret: aHVudGVyMg==}\n  - identity: {}\n";
+        fuzz::text_target([seed], |text| {
+            if let Ok(keys) = Keys::parse(text, "x") {
+                assert!(Keys::parse(&keys.render().unwrap(), "x").unwrap() == keys);
+            }
+        });
+    }
 }

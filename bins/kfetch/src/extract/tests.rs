@@ -12,6 +12,7 @@ use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
 use super::{extract, stays_inside};
+use crate::bent::{self, Outer};
 
 /// A chance that is the same in every run (xorshift).
 struct Chance(u64);
@@ -157,4 +158,32 @@ fn links_and_where_they_lead() {
     for (from, target, inside) in cases {
         assert_eq!(stays_inside(Path::new(from), Path::new(target)), inside, "{from} {target}");
     }
+}
+
+/// Unpack the .tar.gz archive `packed`.
+fn unpacked(packed: &[u8], file: &LockedFile) {
+    let outer = Outer::new();
+    let (blob, into) = (outer.path("blob"), outer.path("root"));
+    File::create(&blob).unwrap().write_all(packed).unwrap();
+    fs::create_dir(&into).unwrap();
+    let _ = extract(&blob, file, &into);
+    outer.check(&["blob", "root"]);
+}
+
+#[test]
+fn fuzz_archive() {
+    let file = locked();
+    fuzz::target([tar()], move |bytes| {
+        let mut packer = GzEncoder::new(Vec::new(), Compression::none());
+        packer.write_all(&bent::mended(bytes)).unwrap();
+        unpacked(&packer.finish().unwrap(), &file);
+    });
+}
+
+#[test]
+fn fuzz_gzip() {
+    let file = locked();
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(&tar()).unwrap();
+    fuzz::target([packer.finish().unwrap()], move |bytes| unpacked(bytes, &file));
 }

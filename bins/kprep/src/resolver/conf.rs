@@ -150,4 +150,13 @@ mod tests {
             prop_assert_eq!(ResolvConf::parse(&text), conf);
         }
     }
+
+    #[test]
+    fn fuzz_resolv_conf() {
+        let seed = "nameserver 192.0.2.1\nsearch a.example b\noptions ndots:5 edns0\ndomain c\n";
+        fuzz::text_target([seed], |text| {
+            let conf = ResolvConf::parse(text);
+            assert_eq!(ResolvConf::parse(&conf.lines("")), conf);
+        });
+    }
 }

@@ -232,4 +232,16 @@ mod tests {
             prop_assert_eq!(others(&once), others(&text));
         }
     }
+
+    #[test]
+    fn fuzz_ini() {
+        let seed = "a=1\n[main]\nproxy = one\n  two\n# proxy=\n[other]\nproxy=\n";
+        fuzz::target([seed], |bytes| {
+            let text = crate::fs::text_of(bytes);
+            for (section, value) in [("main", Some("b")), ("", Some("b")), ("main", None)] {
+                let once = edited(&text, section, "proxy", value);
+                assert_eq!(edited(&once, section, "proxy", value), once);
+            }
+        });
+    }
 }

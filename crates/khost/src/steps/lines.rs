@@ -337,4 +337,15 @@ mod tests {
             prop_assert_eq!(undone(&with), ended);
         }
     }
+
+    #[test]
+    fn fuzz_lines() {
+        let seed = "a\n# k8steps BEGIN\nours\n# k8steps END\n#k8steps# b\nc";
+        fuzz::target([seed], |bytes| {
+            let text = crate::fs::text_of(bytes);
+            let once = with_block(&text, "ours");
+            assert_eq!(with_block(&once, "ours"), once);
+            undone(&text);
+        });
+    }
 }
