@@ -139,7 +139,7 @@ uninstall: ## Remove what install put there; the configuration stays
 up: ## Make this machine a node: all eight phases, side by side where they may
 	@events='$(EVENTS)'; events=$${events:-$$(mktemp)}; : >"$$events"; code=0; \
 	K8STEPS_EVENTS=$$events $(PIPELINE) -j up || code=$$?; \
-	echo; scripts/chart "$$events"; test -n '$(EVENTS)' || rm -f "$$events"; exit $$code
+	test ! -s "$$events" || { echo; scripts/chart "$$events"; }; test -n '$(EVENTS)' || rm -f "$$events"; exit $$code
 
 plan: ## What `make up` would change
 	@$(PIPELINE) plan

@@ -7,8 +7,15 @@ KFLAGS ?=
 
 PHASES := kprep kfetch kpki ketcd knode kcp kcni kapps
 
-.PHONY: up plan check down dns $(PHASES)
-up: $(PHASES) dns
+.PHONY: up plan check down everything backwards dns $(PHASES)
+
+# No other tool comes in between: each phase stands on what those before it left.
+up: row = everything
+down: row = backwards
+up down:
+	@$(BINDIR)/kprep $(KFLAGS) alone $(MAKE) --no-print-directory -f $(firstword $(MAKEFILE_LIST)) $(row)
+
+everything: $(PHASES) dns
 
 # Who needs whose files (docs/contract.md).
 kpki: kprep
@@ -36,7 +43,7 @@ plan check:
 	done; exit $$worst
 
 # Backwards, one after the other; a phase that fails does not keep the others from going.
-down:
+backwards:
 	@worst=0; for phase in $(foreach at,8 7 6 5 4 3 2 1,$(word $(at),$(PHASES))); do \
 	  $(BINDIR)/$$phase reset --yes $(KFLAGS) || worst=$$?; \
 	done; exit $$worst

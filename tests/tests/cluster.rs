@@ -1,5 +1,6 @@
 //! A whole life of a node in the lab: install, prove, repeat without a change, take apart, install
-//! again. Everything in it is real: systemd, etcd, containerd, kubelet, kubeadm, pods.
+//! again; up and down are asked for twice at the same moment. Everything in it is real: systemd,
+//! etcd, containerd, kubelet, kubeadm, pods.
 //!
 //! Needs root and Debian 12; the first run on a machine builds the cluster's components.
 
@@ -10,10 +11,38 @@ const STATE: &str = "cd / && find etc/k8steps etc/kubernetes etc/ssl/etcd etc/et
     etc/systemd/system etc/sysctl.d etc/hosts etc/hostname opt/cni usr/local/bin root/.kube \
     var/lib/k8steps run/k8steps -type f ! -name '*.lock' -printf '%p %m %U:%G %T@ %s\\n' | sort";
 
+/// Two pipelines at the same moment: one is refused and names the other, in the middle of which
+/// nobody else may change the machine; and that one ends well.
+fn twice_at_once(target: &str) -> String {
+    format!(
+        r#"cd /root/k8steps
+        trap 'tail -n 30 /tmp/{target}-[ab]' EXIT
+        refused() {{ # CODE COMMAND...
+          local code=0 said
+          said=$("${{@:2}}" 2>&1) || code=$?
+          [ $code = $1 ] && grep -qF "is at work (pid $pid)" <<<"$said" && return
+          echo "$*: $code: $said"
+          exit 1
+        }}
+        make {target} >/tmp/{target}-a 2>&1 & a=$!
+        make {target} >/tmp/{target}-b 2>&1 & b=$!
+        code=0
+        wait -n -p first || code=$?
+        if [ $first = $a ]; then second=$b file=/tmp/{target}-a; else second=$a file=/tmp/{target}-b; fi
+        pid=$(sed -n 's/^error\[already-running\]: .* is at work (pid \([0-9]*\))$/\1/p' $file)
+        [ $code = 2 ] && [ "$(cat /proc/$pid/comm)" = kprep ] || exit 1
+        refused 2 make up
+        refused 2 make down
+        refused 1 kprep reset --yes
+        refused 1 kapps apply
+        wait $second"#
+    )
+}
+
 #[test]
 fn a_node_lives_and_dies_and_lives_again() {
     let node = Node::boot("k8stest", "plain");
-    node.must("make -C /root/k8steps up");
+    node.must(&twice_at_once("up"));
     node.probe();
 
     // A second run changes nothing: not a file, not a restart.
@@ -37,8 +66,9 @@ fn a_node_lives_and_dies_and_lives_again() {
     node.must("make -C /root/k8steps status");
 
     // Apart, and nothing of it runs or lies around.
-    node.must("make -C /root/k8steps down");
+    node.must(&twice_at_once("down"));
     assert_eq!(node.must(LEFT), "", "left behind by reset");
+    node.must("test ! -e /run/k8steps");
 
     // And once more on the same node.
     node.must("make -C /root/k8steps up");

@@ -39,6 +39,7 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     tool.needs_root("join")?;
     let bytes = handover::take(&request.file)?;
     let document = parse(&bytes)?;
+    tool.alone()?;
     refuse_unfit(tool, &document)?;
     let text = document
         .to_json()

@@ -25,6 +25,10 @@ pub(crate) struct Request {
 /// A new key first, everything written again, the old key dropped. What was interrupted is gone
 /// on with, by this or by `kcp apply`.
 pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
+    if !request.plan {
+        tool.needs_root("rotate-key")?;
+        tool.alone()?;
+    }
     let inputs = Inputs::read(tool)?;
     if !inputs.cluster.control_plane.encryption.enabled {
         return Err(Error::input(
@@ -49,6 +53,5 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     if request.plan {
         return engine::plan(&steps, &tool.context());
     }
-    tool.needs_root("rotate-key")?;
     engine::apply("kcp", &steps, &tool.context())
 }

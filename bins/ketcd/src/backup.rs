@@ -46,7 +46,13 @@ pub(crate) fn run(tool: &Tool, to: Option<&Path>) -> Result<Exit> {
 /// # Errors
 /// `etcd-unreachable`, `no-space`, `backup-failed`, `snapshot-damaged`, `already-running`.
 pub(crate) fn save(host: &Host, place: &EtcdBackup) -> Result<(Snapshot, Content)> {
-    let _lock = Lock::take(host, "ketcd-backup")?;
+    let lock = Lock::take_only(host, "ketcd-backup")?;
+    let saved = save_alone(host, place);
+    lock.remove()?;
+    saved
+}
+
+fn save_alone(host: &Host, place: &EtcdBackup) -> Result<(Snapshot, Content)> {
     let status = etcdctl::status()?;
     let dir = host.path(&place.dir);
     make_private(&dir)?;

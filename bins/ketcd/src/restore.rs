@@ -54,6 +54,7 @@ fn on_member(tool: &Tool) -> Result<Phase> {
             .hint("leave out `--root`"));
     }
     tool.needs_root("restore")?;
+    tool.alone()?;
     Phase::new(tool)?.ok_or_else(|| {
         Error::input("not-a-member", "this node is no etcd member")
             .hint("run it on the nodes that have the role etcd in cluster.toml")

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use indicatif::HumanBytes;
-use khost::{Change, Result, Tool, error::Exit, fs, lock::Lock as Alone, report::Event};
+use khost::{Change, Result, Tool, error::Exit, fs, report::Event};
 use kspec::{Format, Lock, Sha256, state::Artifacts};
 
 use crate::{
@@ -32,7 +32,7 @@ type Victim = (String, u64);
 /// Show what would go, ask unless `yes`, and remove it.
 pub(crate) fn prune(tool: &Tool, yes: bool) -> Result<Exit> {
     tool.needs_root("prune")?;
-    let _alone = Alone::take(&tool.host, "kfetch")?;
+    tool.alone()?;
     let store = Store::new(&tool.host);
     let named = named(tool, &store)?;
     let mut index = Index::read(&store)?.unwrap_or_default();

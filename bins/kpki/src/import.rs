@@ -43,6 +43,7 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     let cluster = tool.cluster()?;
     let node = tool.node(&cluster)?;
     let export = parse(&handover::take(&request.file)?)?;
+    tool.alone()?;
     if export.node != node.name {
         return Err(Error::input(
             "import-other-node",

@@ -59,6 +59,7 @@ struct World {
 pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
     if !request.plan {
         tool.needs_root("renew")?;
+        tool.alone()?;
     }
     let cluster = tool.cluster()?;
     let node = tool.node(&cluster)?;

@@ -48,6 +48,7 @@ enum Stage {
 /// node has changes of its own to apply; and whatever keeps etcd or the API server from working.
 pub(crate) fn run(tool: &Tool) -> Result<Exit> {
     tool.needs_root("rotate-ca")?;
+    tool.alone()?;
     let cluster = tool.cluster()?;
     let node = tool.node(&cluster)?;
     let Some((authority, leaves)) = crate::certificates(tool)? else {

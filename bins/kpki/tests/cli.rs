@@ -289,6 +289,11 @@ fn help() {
 }
 
 #[test]
+fn two_at_once_do_not_tear_its_work() {
+    tree().is_alone_with_its_phase();
+}
+
+#[test]
 fn faults_at_any_system_call_lose_nothing() {
     tree().survives_faults("kpki");
 }

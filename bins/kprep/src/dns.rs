@@ -33,6 +33,7 @@ pub(crate) struct Request {
 pub(crate) fn run(tool: &Tool, request: Request) -> Result<Exit> {
     if !request.plan {
         tool.needs_root("dns")?;
+        tool.alone()?;
     }
     let cluster = tool.cluster()?;
     let node = tool.node(&cluster)?;

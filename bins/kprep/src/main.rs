@@ -21,6 +21,8 @@ mod swap;
 mod sysctls;
 mod validate;
 
+use std::ffi::OsString;
+
 use khost::{
     Error, Result, StepList, Tool,
     app::Cli,
@@ -80,6 +82,15 @@ enum Verb {
     /// names that the machine can, is refused; one that does not serve once it is first is taken
     /// out again. Pods are not touched: they never go by the machine's own list.
     Dns(dns::Request),
+    /// Run a row of tools that no other comes between, as `make up` does
+    ///
+    /// Meanwhile only what it starts changes this machine; others are refused, and told its pid.
+    /// Ends as the program does: 0, 2, 3, or else 1.
+    Alone {
+        /// What to run, e.g. `kprep alone sh -c 'knode apply && kcp apply'`
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
 }
 
 fn main() -> std::process::ExitCode {
@@ -95,6 +106,10 @@ fn run(cli: Cli<Verb>) -> Result<Exit> {
         }
         Verb::Validate { probe_disk } => Ok(validate::run(&tool, probe_disk)),
         Verb::Dns(request) => dns::run(&tool, request),
+        Verb::Alone { command } => {
+            tool.needs_root("alone")?;
+            khost::lock::run_alone(&tool.host, &command)
+        }
         Verb::Facts => print_facts(&tool, cli.common.node.as_deref()).map(|()| Exit::Done),
     }
 }

@@ -461,6 +461,7 @@ fn help_tells_what_it_is_for() {
       facts     Print what facts.json would say of this machine, as JSON
       dns       Put the cluster's DNS first in this machine's name lookups, once it
                 answers
+      alone     Run a row of tools that no other comes between, as `make up` does
       help      Print this message or the help of the given subcommand(s)
 
     Options:
@@ -507,6 +508,11 @@ fn help_tells_what_it_is_for() {
     differs
     Files:      /etc/k8steps/cluster.toml, /var/lib/k8steps; see docs/contract.md
     ");
+}
+
+#[test]
+fn two_at_once_do_not_tear_its_work() {
+    tree("").is_alone_with_its_phase();
 }
 
 #[test]

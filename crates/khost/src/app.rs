@@ -94,6 +94,9 @@ pub enum Verb {
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 the host or cluster failed, 2 bad input or usage, 3 differs\n\
     Files:      /etc/k8steps/cluster.toml, /var/lib/k8steps; see docs/contract.md";
 
+/// The verb of the tool that runs a pipeline.
+const ALONE: &str = "alone";
+
 /// A tool's whole command line: its flags are [`Common`], its verbs `V`.
 #[derive(Debug, clap::Parser)]
 #[command(max_term_width = 80)]
@@ -121,7 +124,10 @@ pub fn main<V: Subcommand + std::fmt::Debug>(
     };
     start_log(cli.common.verbose);
     let json = cli.common.json;
-    let opened = cli.common.events.as_deref().map_or(Ok(()), |path| events::open(name, path));
+    // What it runs tells of itself; this process only waits.
+    let waits = matches.subcommand_name() == Some(ALONE);
+    let events = cli.common.events.as_deref().filter(|_| !waits);
+    let opened = events.map_or(Ok(()), |path| events::open(name, path));
     events::started();
     let exit = opened.and_then(|()| run(cli)).unwrap_or_else(|error| {
         print_error(name, &error, json);

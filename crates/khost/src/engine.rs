@@ -39,7 +39,10 @@ pub fn plan(steps: &StepList, context: &Context<'_>) -> Result<Exit> {
 
 /// Make it so. Each step is journaled before and checked after; a second run changes nothing.
 pub fn apply(phase: &str, steps: &StepList, context: &Context<'_>) -> Result<Exit> {
-    let _lock = Lock::take(context.host, phase)?;
+    let _lock = match context.lock {
+        Some(_) => None,
+        None => Some(Lock::take(context.host, phase)?),
+    };
     let mut journal = Journal::open(context.host, phase)?;
     let mut changed = 0;
     for step in applicable(steps, context) {
@@ -129,7 +132,11 @@ pub fn undo_list(host: &Host, phase: &str) -> Result<Vec<String>> {
 /// is back are told. What cannot be put back is said,
 /// the rest is done all the same, and the journal is kept for the next try.
 pub fn reset(phase: &str, host: &Host, report: &Report) -> Result<Exit> {
-    let lock = Lock::take(host, phase)?;
+    reset_alone(Lock::take_machine(host, phase)?, phase, host, report)
+}
+
+/// As [`reset`], for who has the machine already.
+pub(crate) fn reset_alone(lock: Lock, phase: &str, host: &Host, report: &Report) -> Result<Exit> {
     let journal = Journal::open(host, phase)?;
     let mut failed = Vec::new();
     let (mut restored, mut left) = (0, 0);

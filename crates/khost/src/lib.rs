@@ -21,7 +21,7 @@
 //! | [`kept`] | put files back when what took their place does not work |
 //! | [`kubectl`] | talk to the API server |
 //! | [`handover`] | pass secrets on to another node |
-//! | [`lock`] | be the only one of a phase at work |
+//! | [`lock`] | be alone with what is changed |
 //! | [`lookup`] | ask a DNS server |
 //! | [`os`] | learn which distribution it is |
 //! | [`report`] | tell people and programs what happens |

@@ -1,105 +1,181 @@
-//! One apply or reset of a phase at a time: a lock that dies with its process.
+//! Who may change the machine: locks that die with their process.
+//!
+//! | file in `/run/k8steps` | shared by | held alone by |
+//! |---|---|---|
+//! | `pipeline.lock` | all that change something | a pipeline (`kprep alone`); what it starts needs it no more |
+//! | `machine.lock` | all that change what is one phase's | a reset |
+//! | `PHASE.lock` | | all that change what is of this phase |
+//!
+//! They are taken in this order, and nobody waits: whoever is refused lets go of what it has, and
+//! who refused it goes on.
+
+mod alone;
+mod holder;
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{ErrorKind, Read as _},
+    io::{self, ErrorKind},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
-use nix::{fcntl::OFlag, sys::stat};
+use nix::fcntl::OFlag;
 
+pub use self::alone::run_alone;
 use crate::{Error, Host, Result, fs};
 
 /// Where the locks are.
 const LOCK_DIR: &str = "/run/k8steps";
+const PIPELINE: &str = "pipeline";
+const MACHINE: &str = "machine";
 /// How often a lock is tried whose holder ended, or removed it, meanwhile.
 const TRIES: usize = 100;
 
-/// Held while a phase changes the machine.
+/// Held while something changes the machine.
 #[derive(Debug)]
-pub struct Lock {
+pub struct Lock(Vec<Held>);
+
+/// One file of it.
+#[derive(Debug)]
+struct Held {
     path: PathBuf,
-    _file: File,
+    file: File,
+    share: Share,
+}
+
+/// Whether others may hold the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    Others,
+    Nobody,
 }
 
 impl Lock {
-    /// Take the lock of `phase`.
+    /// To change what is of `phase`: beside other phases, and beside no reset and no pipeline but
+    /// the one that started this process.
     ///
     /// # Errors
-    /// `already-running` when another process holds it; the error names its pid, unless that is
-    /// one of another pid namespace.
+    /// `already-running` when another process is in the way; the error names its pid, unless that
+    /// is one of another pid namespace.
     pub fn take(host: &Host, phase: &str) -> Result<Self> {
+        let wanted = [(PIPELINE, Share::Others), (MACHINE, Share::Others), (phase, Share::Nobody)];
+        Self::all(host, &wanted)
+    }
+
+    /// To put back what is of `phase`, which others stand on: beside nobody.
+    ///
+    /// # Errors
+    /// As [`Lock::take`].
+    pub fn take_machine(host: &Host, phase: &str) -> Result<Self> {
+        let wanted = [(PIPELINE, Share::Others), (MACHINE, Share::Nobody), (phase, Share::Nobody)];
+        Self::all(host, &wanted)
+    }
+
+    /// To do what is in nobody's way but that of another `name`.
+    ///
+    /// # Errors
+    /// As [`Lock::take`].
+    pub fn take_only(host: &Host, name: &str) -> Result<Self> {
+        Self::all(host, &[(name, Share::Nobody)])
+    }
+
+    /// For a row of tools, none of which another may come between.
+    fn take_pipeline(host: &Host) -> Result<Self> {
+        Self::all(host, &[(PIPELINE, Share::Nobody)])
+    }
+
+    fn all(host: &Host, wanted: &[(&str, Share)]) -> Result<Self> {
         let dir = host.path(LOCK_DIR);
-        let path = dir.join(format!("{phase}.lock"));
-        let mut holder = None;
-        for _ in 0..TRIES {
-            fs::make_dirs(&dir, 0o755)?;
-            match Self::try_take(&path) {
-                Ok(Some(lock)) => return Ok(lock),
-                // Removed, or its holder ended, between two looks.
-                Ok(None) | Err(Busy::Unknown) => {}
-                Err(Busy::Holder(pid)) => {
-                    holder = Some(pid);
-                    break;
-                }
-                Err(Busy::Failed(error)) => return Err(Error::io("lock", &path, error)),
+        let mut held = Vec::new();
+        for (name, share) in wanted {
+            match Held::take(&dir, name, *share) {
+                Ok(one) => held.push(one),
+                // This process works for the pipeline.
+                Err(Busy::Holder(pid)) if *name == PIPELINE && holder::is_above(pid) => {}
+                Err(busy) => return Err(busy.explained(&dir, name)),
             }
         }
-        let (pid, look) = match holder {
-            Some(pid) => (format!("pid {pid}"), format!("ps -fp {pid}")),
-            None => ("its pid is not known here".into(), format!("fuser -v {}", path.display())),
-        };
-        Err(Error::host("already-running", format!("another `{phase}` is at work ({pid})"))
-            .hint(format!("wait for it, or look at it with `{look}`")))
-    }
-
-    /// None when the file was removed by the one who held it before: another may have made a new
-    /// one already, and two would hold "the" lock.
-    fn try_take(path: &Path) -> std::result::Result<Option<Self>, Busy> {
-        let opened = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
-            .open(path);
-        let file = match opened {
-            // The directory was removed since, by a reset that left it empty.
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(Busy::Failed)?,
-        };
-        Self::of(file, path)
-    }
-
-    /// The lock of `file`, which was at `path` when it was opened.
-    fn of(file: File, path: &Path) -> std::result::Result<Option<Self>, Busy> {
-        let found = file.metadata().map_err(Busy::Failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(holder(found.dev(), found.ino()).map_or(Busy::Unknown, Busy::Holder));
-            }
-            Err(TryLockError::Error(error)) => return Err(Busy::Failed(error)),
-        }
-        let same = std::fs::symlink_metadata(path)
-            .is_ok_and(|now| (now.dev(), now.ino()) == (found.dev(), found.ino()));
-        Ok(same.then(|| Self { path: path.to_owned(), _file: file }))
+        Ok(Self(held))
     }
 
     /// The process that holds the lock of `phase`, as the kernel has it: looked at, never touched,
     /// so that it is in nobody's way.
     pub fn holder(host: &Host, phase: &str) -> Option<u32> {
         let file = std::fs::metadata(host.path(LOCK_DIR).join(format!("{phase}.lock"))).ok()?;
-        holder(file.dev(), file.ino())
+        holder::of(file.dev(), file.ino())
     }
 
-    /// Remove the lock file as well: nothing of the phase is left.
-    pub(crate) fn remove(self) -> Result<()> {
-        fs::remove(&self.path)?;
-        if let Some(dir) = self.path.parent() {
-            fs::remove_empty_dir(dir)?;
+    /// What changes the machine now, in words; nothing when that is what started this process.
+    pub(crate) fn at_work(host: &Host) -> Option<String> {
+        let pid = Self::holder(host, PIPELINE).or_else(|| Self::holder(host, MACHINE))?;
+        (!holder::is_above(pid)).then(|| holder::words(pid))
+    }
+
+    /// Give it back, and leave no file of it that nobody else holds.
+    pub fn remove(self) -> Result<()> {
+        for Held { path, file, share } in self.0.into_iter().rev() {
+            if share == Share::Nobody || file.try_lock().is_ok() {
+                fs::remove(&path)?;
+            }
+            if let Some(dir) = path.parent() {
+                fs::remove_empty_dir(dir)?;
+            }
         }
         Ok(())
+    }
+}
+
+impl Held {
+    fn take(dir: &Path, name: &str, share: Share) -> Result<Self, Busy> {
+        let path = dir.join(format!("{name}.lock"));
+        for _ in 0..TRIES {
+            fs::make_dirs(dir, 0o755).map_err(Busy::Failed)?;
+            match Self::try_take(&path, share) {
+                Ok(Some(held)) => return Ok(held),
+                // Removed, or its holder ended, between two looks.
+                Ok(None) | Err(Busy::Unknown) => {}
+                Err(busy) => return Err(busy),
+            }
+        }
+        Err(Busy::Unknown)
+    }
+
+    /// None when the file was removed by the one who held it before: another may have made a new
+    /// one already, and two would hold "the" lock.
+    fn try_take(path: &Path, share: Share) -> Result<Option<Self>, Busy> {
+        let opened = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600) // who can open it can hold it
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(path);
+        let file = match opened {
+            // The directory was removed since, by a reset that left it empty.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| Busy::failed(path, error))?,
+        };
+        Self::of(file, path, share)
+    }
+
+    /// The lock of `file`, which was at `path` when it was opened.
+    fn of(file: File, path: &Path, share: Share) -> Result<Option<Self>, Busy> {
+        let found = file.metadata().map_err(|error| Busy::failed(path, error))?;
+        let locked = match share {
+            Share::Others => file.try_lock_shared(),
+            Share::Nobody => file.try_lock(),
+        };
+        match locked {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = holder::of(found.dev(), found.ino());
+                return Err(pid.map_or(Busy::Unknown, Busy::Holder));
+            }
+            Err(TryLockError::Error(error)) => return Err(Busy::failed(path, error)),
+        }
+        let same = std::fs::symlink_metadata(path)
+            .is_ok_and(|now| (now.dev(), now.ino()) == (found.dev(), found.ino()));
+        Ok(same.then(|| Self { path: path.to_owned(), file, share }))
     }
 }
 
@@ -108,79 +184,27 @@ enum Busy {
     /// By the process with this pid.
     Holder(u32),
     Unknown,
-    Failed(std::io::Error),
+    Failed(Error),
 }
 
-/// The pid of the process that holds the lock on the file `inode` of the file system `device`, as
-/// the kernel has it (`proc_locks(5)`); none when nobody does, or one of another pid namespace.
-fn holder(device: u64, inode: u64) -> Option<u32> {
-    for _ in 0..TRIES {
-        let table = locks().ok()?;
-        if let Some(pid) = holder_in(&table.text, device, inode) {
-            return Some(pid);
-        }
-        if table.whole {
-            break;
-        }
+impl Busy {
+    fn failed(path: &Path, error: io::Error) -> Self {
+        Self::Failed(Error::io("lock", path, error))
     }
-    None
-}
 
-/// What the kernel said of its locks.
-struct Locks {
-    text: String,
-    /// Told in one piece: between two reads, a lock that is given back moves those behind it, and
-    /// one of them is left out.
-    whole: bool,
-}
-
-/// The table of locks, in as few reads as the kernel allows: it tells a page at a time.
-fn locks() -> std::io::Result<Locks> {
-    let mut file = File::open("/proc/locks")?;
-    let (mut text, mut reads) = (Vec::new(), 0);
-    let mut piece = vec![0; 64 << 10];
-    loop {
-        let length = file.read(&mut piece)?;
-        if length == 0 {
-            break;
-        }
-        text.extend_from_slice(&piece[..length]);
-        reads += 1;
+    /// As an error about the lock `name` in `dir`.
+    fn explained(self, dir: &Path, name: &str) -> Error {
+        let (who, look) = match self {
+            Self::Failed(error) => return error,
+            Self::Holder(pid) => (holder::words(pid), format!("ps -fp {pid}")),
+            Self::Unknown => (
+                "another program is at work (its pid is not known here)".to_owned(),
+                format!("fuser -v {}", dir.join(format!("{name}.lock")).display()),
+            ),
+        };
+        let hint = format!("wait for it, or look at it with `{look}`");
+        Error::host("already-running", who).hint(hint)
     }
-    let text = String::from_utf8_lossy(&text).into_owned();
-    Ok(Locks { text, whole: reads <= 1 })
-}
-
-/// As [`holder`], in a table of locks.
-fn holder_in(table: &str, device: u64, inode: u64) -> Option<u32> {
-    let id = format!("{:02x}:{:02x}:{inode}", stat::major(device), stat::minor(device));
-    let same_number = format!(":{inode}");
-    let mut held = table.lines().filter_map(flock);
-    // Some file systems (btrfs, overlayfs) show another device there than stat does.
-    let held = held.find(|(pid, file)| {
-        *file == id || file.ends_with(&same_number) && has_open(*pid, device, inode)
-    });
-    held.map(|(pid, _)| pid)
-}
-
-/// Whether the process `pid` has the file open.
-fn has_open(pid: u32, device: u64, inode: u64) -> bool {
-    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    open.flatten().any(|entry| {
-        std::fs::metadata(entry.path())
-            .is_ok_and(|file| (file.dev(), file.ino()) == (device, inode))
-    })
-}
-
-/// Pid and file of a line like `1: FLOCK  ADVISORY  WRITE 4711 00:18:964 0 EOF`; none for other
-/// kinds of locks, for one who waits (`1: -> FLOCK ...`), and for pids that mean nothing here.
-fn flock(line: &str) -> Option<(u32, &str)> {
-    let mut words = line.split_whitespace().skip(1);
-    if words.next() != Some("FLOCK") {
-        return None;
-    }
-    let pid = words.nth(2)?.parse().ok().filter(|pid| *pid > 0)?;
-    Some((pid, words.next()?))
 }
 
 #[cfg(test)]
@@ -188,6 +212,7 @@ mod tests {
     use std::{
         collections::BTreeSet,
         fs,
+        os::unix::fs::PermissionsExt as _,
         process::Command,
         sync::{
             Mutex,
@@ -196,9 +221,7 @@ mod tests {
         thread,
     };
 
-    use proptest::prelude::*;
-
-    use super::{Busy, Lock, flock};
+    use super::{Busy, Held, Lock, Share};
     use crate::Host;
 
     #[test]
@@ -233,18 +256,80 @@ mod tests {
     }
 
     #[test]
+    fn phases_go_side_by_side_and_a_reset_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        fs::create_dir_all(root.path().join("run")).unwrap();
+        let (applies, resets) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let codes = Mutex::new(BTreeSet::new());
+        let turns = AtomicUsize::new(0);
+        let apply = |phase: &str| {
+            let lock = Lock::take(&host, phase)?;
+            applies.fetch_add(1, Ordering::SeqCst);
+            thread::yield_now();
+            assert_eq!(resets.load(Ordering::SeqCst), 0, "an apply beside a reset");
+            applies.fetch_sub(1, Ordering::SeqCst);
+            drop(lock);
+            crate::Result::Ok(())
+        };
+        let reset = |phase: &str| {
+            let lock = Lock::take_machine(&host, phase)?;
+            let others = resets.fetch_add(1, Ordering::SeqCst);
+            thread::yield_now();
+            assert_eq!(others + applies.load(Ordering::SeqCst), 0, "a reset beside another run");
+            resets.fetch_sub(1, Ordering::SeqCst);
+            lock.remove()
+        };
+        thread::scope(|scope| {
+            for phase in ["one", "two"] {
+                for work in [&apply as &(dyn Fn(&str) -> crate::Result<()> + Sync), &reset] {
+                    let (codes, turns) = (&codes, &turns);
+                    scope.spawn(move || {
+                        for _ in 0..200 {
+                            match work(phase) {
+                                Ok(()) => drop(turns.fetch_add(1, Ordering::SeqCst)),
+                                Err(error) => drop(codes.lock().unwrap().insert(error.code())),
+                            }
+                        }
+                    });
+                }
+            }
+        });
+        assert!(turns.into_inner() > 1, "nobody ever held it");
+        let codes = codes.into_inner().unwrap();
+        assert!(codes.iter().all(|code| *code == "already-running"), "{codes:?}");
+    }
+
+    #[test]
+    fn it_is_for_nobody_else_and_programs_do_not_inherit_it() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        fs::create_dir_all(root.path().join("run")).unwrap();
+        let _lock = Lock::take(&host, "test").unwrap();
+        let open = crate::Cmd::new("ls").args(["-l", "/proc/self/fd"]).run().unwrap().stdout;
+        assert!(!open.contains(".lock"), "{open}");
+        for name in ["pipeline", "machine", "test"] {
+            let file = root.path().join(format!("run/k8steps/{name}.lock"));
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        }
+    }
+
+    #[test]
     fn a_file_that_was_removed_since_it_was_opened_is_no_lock() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path());
         fs::create_dir_all(root.path().join("run")).unwrap();
         let lock = Lock::take(&host, "test").unwrap();
-        let path = lock.path.clone();
+        let path = root.path().join("run/k8steps/test.lock");
         let opened = || fs::File::options().write(true).open(&path).unwrap();
         let early = opened();
         lock.remove().unwrap();
-        assert!(matches!(Lock::of(early, &path), Ok(None)), "nobody else could see it held");
+        assert!(
+            matches!(Held::of(early, &path, Share::Nobody), Ok(None)),
+            "nobody else could see it held"
+        );
         let _other = Lock::take(&host, "test").unwrap();
-        let late = Lock::of(opened(), &path);
+        let late = Held::of(opened(), &path, Share::Nobody);
         assert!(matches!(late, Err(Busy::Holder(pid)) if pid == std::process::id()));
     }
 
@@ -313,33 +398,5 @@ mod tests {
             done.store(1, Ordering::SeqCst);
             assert_eq!(unseen, 0, "of 2000 looks");
         });
-    }
-
-    #[test]
-    fn only_who_holds_one_is_a_holder() {
-        let held = "1: FLOCK  ADVISORY  WRITE 4711 00:18:964 0 EOF";
-        assert_eq!(flock(held), Some((4711, "00:18:964")));
-        assert_eq!(flock("1: -> FLOCK  ADVISORY  WRITE 4712 00:18:964 0 EOF"), None);
-        assert_eq!(flock("2: POSIX  ADVISORY  WRITE 4711 00:18:964 0 EOF"), None);
-        assert_eq!(flock("3: FLOCK  ADVISORY  WRITE 0 00:18:964 0 EOF"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn only_who_holds_the_very_file_is_its_holder(
-            noise in "1: (-> )?FLOCK( [A-Z0-9:é-]{0,4}){0,5}\\PC*",
-            pid in 1_u32..,
-            device in 0_u64..4096,
-            inode in 1_u64..,
-        ) {
-            flock(&noise);
-            let id = |inode| format!("00:{device:02x}:{inode}");
-            let line = |pid, inode| format!("1: FLOCK  ADVISORY  WRITE {pid} {} 0 EOF\n", id(inode));
-            let device = nix::sys::stat::makedev(0, device);
-            let table = format!("{noise}\n{}{}", line(pid, inode), line(pid, inode / 2));
-            prop_assert_eq!(super::holder_in(&table, device, inode), Some(pid));
-            let others = format!("{}{}", line(0, inode), line(pid, inode / 2));
-            prop_assert_eq!(super::holder_in(&others, device, inode), None);
-        }
     }
 }

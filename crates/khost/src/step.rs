@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Host, Result, Thing, report::Report};
+use crate::{Host, Result, Thing, lock::Lock, report::Report};
 
 /// How the machine compares with what a step wants.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,13 +79,15 @@ pub struct Context<'a> {
     pub(crate) changed: RefCell<BTreeSet<String>>,
     /// Whether reasons are wanted that cost something to find out.
     explain: Cell<bool>,
+    /// What the tool holds of the machine already.
+    pub(crate) lock: Option<&'a Lock>,
 }
 
 impl<'a> Context<'a> {
     /// A context in which nothing has changed yet.
     pub fn new(host: &'a Host, report: &'a Report, limit: Option<Duration>) -> Self {
         let (changed, explain) = (RefCell::default(), Cell::new(true));
-        Self { host, report, limit, changed, explain }
+        Self { host, report, limit, changed, explain, lock: None }
     }
 
     /// Whether the step with this id, earlier in the list, changes something in this run.

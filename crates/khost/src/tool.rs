@@ -3,6 +3,7 @@
 use std::{
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use crate::{
     app::{Common, Verb},
     engine,
     error::Exit,
-    events, fs,
+    events, fs, lock,
     report::{Event, Loudness, Report},
     steps::file::File,
 };
@@ -47,6 +48,8 @@ pub struct Tool {
     /// Tells people what goes on.
     pub report: Report,
     common: Common,
+    /// Held from [`Tool::alone`] on, to the end.
+    alone: OnceLock<lock::Lock>,
 }
 
 impl Tool {
@@ -58,9 +61,9 @@ impl Tool {
             (false, _) => Loudness::Verbose,
         };
         let report = Report::new(name, common.json, loudness);
-        let host = Host::new(&common.root);
+        let (host, common) = (Host::new(&common.root), common.clone());
         fs::recall(&host, name);
-        Self { name, host, report, common: common.clone() }
+        Self { name, host, report, common, alone: OnceLock::new() }
     }
 
     /// Do one of the shared verbs; `steps` makes the list for those that need it. `V` is the
@@ -72,10 +75,11 @@ impl Tool {
         steps: impl FnOnce(&Self) -> Result<StepList>,
     ) -> Result<Exit> {
         match verb {
-            Verb::Plan => engine::plan(&steps(self)?, &self.context()),
-            Verb::Check => engine::check(&steps(self)?, &self.context()),
+            Verb::Plan => self.seen(|| engine::plan(&steps(self)?, &self.context())),
+            Verb::Check => self.seen(|| engine::check(&steps(self)?, &self.context())),
             Verb::Apply => {
                 self.needs_root("apply")?;
+                self.alone()?;
                 engine::apply(self.name, &steps(self)?, &self.context())
             }
             Verb::Reset { yes } => self.reset(*yes, || None),
@@ -97,17 +101,42 @@ impl Tool {
         }
     }
 
+    /// What `look` sees, and who is at work meanwhile where that may be why.
+    fn seen(&self, look: impl FnOnce() -> Result<Exit>) -> Result<Exit> {
+        let seen = look();
+        if !matches!(seen, Ok(Exit::Done))
+            && let Some(who) = lock::Lock::at_work(&self.host)
+        {
+            self.report.say(&format!("note: {who}; what it has not done yet shows here"));
+        }
+        seen
+    }
+
+    /// Have what is this phase's alone from now on: what is looked at now is still so when it is
+    /// changed. [`engine::apply`] does it otherwise.
+    ///
+    /// # Errors
+    /// `already-running`
+    pub fn alone(&self) -> Result<()> {
+        if self.alone.get().is_none() {
+            let _ = self.alone.set(lock::Lock::take(&self.host, self.name)?); // one thread does it
+        }
+        Ok(())
+    }
+
     /// Undo what `apply` changed, once it is confirmed; `yes` is the answer where nobody can be
     /// asked. A `farewell` is said to the rest of the cluster first, while this machine still can.
     ///
     /// # Errors
-    /// Those of the farewell, before anything is undone; and of [`engine::reset`].
+    /// `already-running` and those of the farewell, before anything is undone; and of
+    /// [`engine::reset`].
     pub fn reset<'a>(
         &self,
         yes: bool,
         farewell: impl FnOnce() -> Option<Farewell<'a>>,
     ) -> Result<Exit> {
         self.needs_root("reset")?;
+        let lock = lock::Lock::take_machine(&self.host, self.name)?;
         let farewell = farewell();
         let mut undo: Vec<_> = farewell.iter().map(|farewell| farewell.what.clone()).collect();
         undo.extend(engine::undo_list(&self.host, self.name)?);
@@ -118,12 +147,15 @@ impl Tool {
             say()?;
             self.report.step(Event::Changed, id, &change);
         }
-        engine::reset(self.name, &self.host, &self.report)
+        engine::reset_alone(lock, self.name, &self.host, &self.report)
     }
 
     /// What steps may look at.
     pub fn context(&self) -> Context<'_> {
-        Context::new(&self.host, &self.report, self.common.timeout.map(Duration::from_secs))
+        let limit = self.common.timeout.map(Duration::from_secs);
+        let mut context = Context::new(&self.host, &self.report, limit);
+        context.lock = self.alone.get();
+        context
     }
 
     /// Refuse to go on as an ordinary user, except in a tree.

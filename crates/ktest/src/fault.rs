@@ -29,7 +29,7 @@ const CHOICE: &str = "CHAOS";
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Point {
+pub(crate) struct Point {
     call: String,
     /// The how manieth such call of a thread, from 1.
     nth: usize,
@@ -54,7 +54,7 @@ impl Point {
 }
 
 /// A path of a tree: mode, owner, and a digest of what is in it.
-type Listing = BTreeMap<String, (u32, u32, u32, String)>;
+pub(crate) type Listing = BTreeMap<String, (u32, u32, u32, String)>;
 
 impl Tree {
     /// `apply`, tried on copies of this tree, with something going wrong at each of its system
@@ -97,7 +97,7 @@ impl Tree {
     /// Another tree that is the same now.
     #[expect(clippy::unwrap_used, reason = "only tests call this")]
     #[expect(clippy::disallowed_methods, reason = "tests stand in for the operator")]
-    fn twin(&self) -> Self {
+    pub(crate) fn twin(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let twin = Self { dir, tool: self.tool.clone() };
@@ -109,7 +109,7 @@ impl Tree {
     /// What an undisturbed `apply` ends with, and where it can be disturbed. Digests of what is
     /// not the same twice are left out.
     #[expect(clippy::unwrap_used, reason = "only tests call this")]
-    fn undisturbed(&self) -> (Listing, Vec<Point>) {
+    pub(crate) fn undisturbed(&self) -> (Listing, Vec<Point>) {
         let (once, twice) = (self.twin(), self.twin());
         let log = once.dir.path().join("calls");
         fs::File::create(&log).unwrap();
@@ -175,7 +175,7 @@ impl Tree {
 
     /// Every path but the locks.
     #[expect(clippy::unwrap_used, reason = "only tests call this")]
-    fn everything(&self) -> Listing {
+    pub(crate) fn everything(&self) -> Listing {
         let mut found = Listing::new();
         let mut todo = vec![self.root()];
         while let Some(dir) = todo.pop() {
@@ -257,7 +257,7 @@ fn some_of(points: &[Point]) -> Vec<&Point> {
 }
 
 /// Lines that tell how `found` is not `wanted`; a digest that was left out is not compared.
-fn difference(wanted: &Listing, found: &Listing) -> Option<String> {
+pub(crate) fn difference(wanted: &Listing, found: &Listing) -> Option<String> {
     let mut lines = Vec::new();
     for (path, one) in wanted {
         match found.get(path) {
@@ -280,7 +280,7 @@ fn difference(wanted: &Listing, found: &Listing) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
 }
 

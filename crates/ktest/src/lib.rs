@@ -1,6 +1,7 @@
 //! What the tests of all tools share: a tree to work on, the tool run in it as an ordinary user
 //! (even when the tests themselves run as root), and samples of what the phases leave.
 
+mod beside;
 mod expect;
 mod fault;
 mod growth;

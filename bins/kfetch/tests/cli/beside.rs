@@ -30,11 +30,12 @@ fn who_comes_second_gives_way_and_readers_need_not() {
             asked.extend(server.requests().into_iter().map(|request| request.path));
             thread::yield_now();
         }
-        let busy = "error[already-running]: another `kfetch` is at work (pid ";
+        let busy = " apply` is at work (pid ";
         for second in [&["apply"][..], &["prune", "--yes"], &["reset", "--yes"], &["load", "-"]] {
             let (_, stderr) = run(&tree, second, 1);
             let pid = stderr.split_once(busy).and_then(|(_, rest)| rest.split_once(')'));
             let pid = pid.unwrap_or_else(|| panic!("{second:?}: {stderr}")).0;
+            assert!(stderr.starts_with("error[already-running]: `kfetch "), "{stderr}");
             let holder = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
             assert_eq!(holder, "kfetch\n", "{stderr}");
             assert!(stderr.contains("hint: wait for it"), "{stderr}");

@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use kspec::{Sha256, state::Artifacts};
+use ktest::Tree;
 
 use crate::{
     Lock, RECORD, STORE, blob, bytes, download, partial, run,
@@ -53,8 +54,8 @@ fn plan_apply_again_check_and_back() {
     assert_eq!(tree.listing(), before);
 }
 
-#[test]
-fn faults_at_any_system_call_lose_nothing() {
+/// A server, and a tree with a file, an archive and an image of it to fetch.
+fn some_of_each() -> (Server, Tree) {
     let server = Server::start();
     let archive = tar_gz(&[("bin/ctr", "the ctr"), ("bin/runc", "the runc")]);
     server.serve("/kubelet", Answer::Bytes(bytes(1 << 20)));
@@ -66,7 +67,19 @@ fn faults_at_any_system_call_lose_nothing() {
         .image("pause", "registry.k8s.io/pause:3.10");
     let tree = tree(&registry(&server), &lock.0);
     tree.write("/var/lib/misc", "");
+    (server, tree)
+}
+
+#[test]
+fn faults_at_any_system_call_lose_nothing() {
+    let (_server, tree) = some_of_each();
     tree.survives_faults("kfetch");
+}
+
+#[test]
+fn two_at_once_do_not_tear_its_work() {
+    let (_server, tree) = some_of_each();
+    tree.is_alone_with_its_phase();
 }
 
 fn registry(server: &Server) -> String {
