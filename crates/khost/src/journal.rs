@@ -326,11 +326,11 @@ mod tests {
     #[test]
     fn fuzz_journal() {
         let seed = "{\"step\":\"a\",\"original\":{\"was\":\"absent\",\"path\":\"/a\"}}\n";
-        fuzz::target([seed], |bytes| {
-            let root = tempfile::tempdir_in(fuzz::memory()).unwrap();
+        let root = tempfile::tempdir_in(fuzz::memory()).unwrap();
+        let dir = root.path().join("var/lib/k8steps/journal/p");
+        fs::create_dir_all(&dir).unwrap();
+        fuzz::target([seed], move |bytes| {
             let host = Host::new(root.path());
-            let dir = root.path().join("var/lib/k8steps/journal/p");
-            fs::create_dir_all(&dir).unwrap();
             put(&dir.join("log"), bytes);
             match Journal::open(&host, "p") {
                 Ok(journal) => {

@@ -334,15 +334,13 @@ mod tests {
     use super::Tool;
     use crate::Host;
 
-    /// What `bytes` are as the state of a phase: that, or nothing valid.
+    /// What `bytes` are on `host` as the state of a phase: that, or nothing valid.
     #[expect(clippy::disallowed_methods, reason = "another phase's hand, in a test")]
-    fn left<T: State>(bytes: &[u8]) {
-        let root = tempfile::tempdir_in(fuzz::memory()).unwrap();
-        let host = Host::new(root.path());
+    fn left<T: State>(host: &Host, bytes: &[u8]) {
         let path = host.path(T::PATH);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
-        match Tool::state_on::<T>(&host) {
+        match Tool::state_on::<T>(host) {
             Ok(state) => {
                 let json = state.to_json().unwrap();
                 assert_eq!(serde_json::from_str::<T>(&json).unwrap().to_json().unwrap(), json);
@@ -362,15 +360,17 @@ mod tests {
             serde_json::to_string(&ktest::control_plane()),
             Ok(artifacts.to_owned()),
         ];
-        fuzz::target(seeds.map(Result::unwrap), |bytes| {
-            left::<Facts>(bytes);
-            left::<Artifacts>(bytes);
-            left::<PkiState>(bytes);
-            left::<EtcdState>(bytes);
-            left::<NodeState>(bytes);
-            left::<ControlPlaneState>(bytes);
-            left::<Cni>(bytes);
-            left::<Apps>(bytes);
+        let root = tempfile::tempdir_in(fuzz::memory()).unwrap();
+        fuzz::target(seeds.map(Result::unwrap), move |bytes| {
+            let host = &Host::new(root.path());
+            left::<Facts>(host, bytes);
+            left::<Artifacts>(host, bytes);
+            left::<PkiState>(host, bytes);
+            left::<EtcdState>(host, bytes);
+            left::<NodeState>(host, bytes);
+            left::<ControlPlaneState>(host, bytes);
+            left::<Cni>(host, bytes);
+            left::<Apps>(host, bytes);
         });
     }
 }
