@@ -35,8 +35,8 @@ fn script(tree: &Tree, text: &str) -> Command {
 
 /// A pipeline between two tools, until it gets a line to go on.
 fn between_two_tools(tree: &Tree) -> (Child, ChildStdin) {
-    let row = "\"$0\" --root \"$1\" apply 2>/dev/null; echo between; read line; \
-               exec \"$0\" --root \"$1\" check";
+    let row = "\"$0\" --root \"$1\" apply 2>/dev/null; echo between; \
+               read line || exit; exec \"$0\" --root \"$1\" check";
     let mut pipeline = script(tree, row);
     let mut pipeline = pipeline.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
