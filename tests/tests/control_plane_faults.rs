@@ -179,8 +179,9 @@ fn another_cluster_is_left_alone(node: &Node) {
     let init = "/root/kubeadm init --config /root/theirs.yaml --ignore-preflight-errors=all \
                 --skip-phases=addon,show-join-command --skip-token-print 2>&1";
     node.must(&format!("cat >/root/theirs.yaml <<'END'\n{THEIRS}END\n{init}"));
+    // The oldest of a name: what a kubelet is about to run has its name for a moment.
     let files = "cd /etc/kubernetes && find . -type f | sort | xargs sha256sum; \
-                 pgrep -x kube-apiserver; pgrep -x kubelet";
+                 pgrep -ox kube-apiserver; pgrep -ox kubelet";
     let before = node.must(files);
     let theirs = "error[cluster-there-already]: this machine is a control plane already";
     node.ends("kcp plan", 1, theirs);
