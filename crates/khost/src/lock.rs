@@ -224,11 +224,17 @@ mod tests {
     use super::{Busy, Held, Lock, Share};
     use crate::Host;
 
+    /// A tree in which locks can be taken.
+    fn machine() -> (tempfile::TempDir, Host) {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("run")).unwrap();
+        let host = Host::new(root.path());
+        (root, host)
+    }
+
     #[test]
     fn never_do_two_hold_it_though_it_is_removed_all_the_time() {
-        let root = tempfile::tempdir().unwrap();
-        let host = Host::new(root.path());
-        fs::create_dir_all(root.path().join("run")).unwrap();
+        let (_root, host) = machine();
         let (holders, turns) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let codes = Mutex::new(BTreeSet::new());
         thread::scope(|scope| {
@@ -257,9 +263,7 @@ mod tests {
 
     #[test]
     fn phases_go_side_by_side_and_a_reset_alone() {
-        let root = tempfile::tempdir().unwrap();
-        let host = Host::new(root.path());
-        fs::create_dir_all(root.path().join("run")).unwrap();
+        let (_root, host) = machine();
         let (applies, resets) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let codes = Mutex::new(BTreeSet::new());
         let turns = AtomicUsize::new(0);
@@ -302,9 +306,7 @@ mod tests {
 
     #[test]
     fn it_is_for_nobody_else_and_programs_do_not_inherit_it() {
-        let root = tempfile::tempdir().unwrap();
-        let host = Host::new(root.path());
-        fs::create_dir_all(root.path().join("run")).unwrap();
+        let (root, host) = machine();
         let _lock = Lock::take(&host, "test").unwrap();
         let open = crate::Cmd::new("ls").args(["-l", "/proc/self/fd"]).run().unwrap().stdout;
         assert!(!open.contains(".lock"), "{open}");
@@ -316,9 +318,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_removed_since_it_was_opened_is_no_lock() {
-        let root = tempfile::tempdir().unwrap();
-        let host = Host::new(root.path());
-        fs::create_dir_all(root.path().join("run")).unwrap();
+        let (root, host) = machine();
         let lock = Lock::take(&host, "test").unwrap();
         let path = root.path().join("run/k8steps/test.lock");
         let opened = || fs::File::options().write(true).open(&path).unwrap();
@@ -363,9 +363,7 @@ mod tests {
 
     #[test]
     fn who_holds_it_is_seen_and_not_disturbed() {
-        let root = tempfile::tempdir().unwrap();
-        let host = Host::new(root.path());
-        fs::create_dir_all(root.path().join("run")).unwrap();
+        let (_root, host) = machine();
         assert_eq!(Lock::holder(&host, "test"), None, "nobody ever took it");
         let lock = Lock::take(&host, "test").unwrap();
         assert_eq!(Lock::holder(&host, "test"), Some(std::process::id()));
@@ -380,9 +378,7 @@ mod tests {
 
     #[test]
     fn who_holds_it_is_seen_though_others_come_and_go() {
-        let root = tempfile::tempdir().unwrap();
-        let host = Host::new(root.path());
-        fs::create_dir_all(root.path().join("run")).unwrap();
+        let (_root, host) = machine();
         let done = AtomicUsize::new(0);
         // More than the kernel tells in one read.
         let _many: Vec<_> = (0..100).map(|n| Lock::take(&host, &format!("many-{n}"))).collect();
