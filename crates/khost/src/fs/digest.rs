@@ -181,11 +181,12 @@ mod tests {
         fs::{self, File},
         io::{Seek as _, Write as _},
         path::PathBuf,
+        time::{Duration, UNIX_EPOCH},
     };
 
     use kspec::Sha256;
 
-    use super::{LARGE, Table, digest, known, learned, read_digest};
+    use super::{Found, LARGE, TICK, Table, digest, known, learned, read_digest};
 
     fn large(byte: u8) -> Vec<u8> {
         vec![byte; usize::try_from(LARGE).unwrap()]
@@ -238,6 +239,20 @@ mod tests {
             wanted[0] = byte;
             assert_eq!(digest(&path).unwrap(), Some(Sha256::of(wanted)));
         }
+    }
+
+    #[test]
+    fn a_file_is_read_only_when_another_change_would_show() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        fs::write(&path, large(0)).unwrap();
+        let found = super::large(&path).unwrap().unwrap();
+        assert!(found.settle());
+        let (seconds, nanoseconds) = found.changed;
+        let changed = UNIX_EPOCH + Duration::new(seconds.try_into().unwrap(), nanoseconds);
+        assert!(changed.elapsed().unwrap() >= TICK, "a change now could have the same time");
+        let ahead = Found { changed: (seconds + 3600, 0), ..found };
+        assert!(!ahead.settle(), "a time to come says nothing");
     }
 
     #[test]
