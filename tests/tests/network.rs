@@ -18,6 +18,7 @@ fn the_network_and_the_add_ons_are_what_the_description_says() {
     printed_manifests(&node);
     own_manifests(&node);
     no_network(&node);
+    away_and_back(&node);
     switched_off(&node);
     another_image(&node);
     an_image_that_is_not_there(&node);
@@ -211,6 +212,19 @@ fn no_network(node: &Node) {
     assert!(said.contains("run `kcni apply`"), "{said}");
     node.must("kapps apply & kcni apply; wait $! && kapps check");
     node.must("diff /root/cni.json /var/lib/k8steps/cni.json");
+}
+
+/// Reset alone, while the cluster goes on: no pod stays, and all can be made anew at once, though the
+/// controller still has to take the namespace away.
+fn away_and_back(node: &Node) {
+    node.must("kapps reset --yes");
+    let pods = kubectl("get pods --all-namespaces --no-headers");
+    let others = "kube-(apiserver|controller-manager|scheduler|proxy|flannel)-";
+    assert_eq!(node.must(&format!("{pods} | grep -vE '{others}'; true")), "");
+    let said = node.must("kapps apply");
+    assert!(said.contains("Namespace node-feature-discovery"), "{said}");
+    node.must("kapps check");
+    node.ends("kapps apply", 0, "nothing to do");
 }
 
 /// Every add-on goes where it is switched off, and nothing of it stays.

@@ -42,7 +42,8 @@ impl Addon {
     }
 
     pub(crate) fn manifest(&self) -> Manifest {
-        Manifest::new(self.name, crate::NAME, self.objects.clone()).causing(self.causes.clone())
+        let manifest = Manifest::new(self.name, crate::NAME, self.objects.clone());
+        manifest.causing(self.causes.clone()).stateless()
     }
 
     /// For `apps.json`.

@@ -136,9 +136,17 @@ impl Journal {
 
     /// The objects that the phase made in the cluster, by their names, first made first.
     pub(crate) fn made(&self) -> Result<Vec<serde_json::Value>> {
+        self.objects_where(|_| true)
+    }
+
+    /// Those of entries of which `is_wanted` says so, told whether their pods are stateless.
+    fn objects_where(&self, is_wanted: impl Fn(bool) -> bool) -> Result<Vec<serde_json::Value>> {
         let mut made = Vec::new();
         for entry in &self.entries {
-            let Original::Objects { name, manifest } = &entry.original else { continue };
+            let Original::Objects { name, manifest, stateless } = &entry.original else { continue };
+            if !is_wanted(*stateless) {
+                continue;
+            }
             let bytes = self.blobs().get(*manifest)?;
             let list: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
                 Error::host("journal-damaged", format!("what was made of {name} cannot be read"))
@@ -149,16 +157,17 @@ impl Journal {
         Ok(made)
     }
 
-    /// Once for all its entries, what `delete` makes of the objects of all of them: their pods end
-    /// side by side, some of which take many seconds.
+    /// Once for all its entries, what `delete` makes of the objects of all of them, and of those
+    /// among them whose pods are stateless: their pods end side by side, some of which take many
+    /// seconds.
     pub(crate) fn all_objects(
         &self,
-        delete: impl FnOnce(&[serde_json::Value]) -> Result<Restored>,
+        delete: impl FnOnce(&[serde_json::Value], &[serde_json::Value]) -> Result<Restored>,
     ) -> Result<Restored> {
         if let Some(gone) = self.objects.get() {
             return Ok(gone.clone());
         }
-        let gone = delete(&self.made()?)?;
+        let gone = delete(&self.made()?, &self.objects_where(|stateless| stateless)?)?;
         Ok(self.objects.get_or_init(|| gone).clone())
     }
 
@@ -251,17 +260,19 @@ mod tests {
         let mut journal = Journal::open(&host, "test").unwrap();
         for name in ["a", "b"] {
             let manifest = format!(r#"{{"items":["{name}"]}}"#);
-            journal.record(name, &[Thing::Objects { name: name.into(), manifest }]).unwrap();
+            let stateless = name == "b";
+            let made = Thing::Objects { name: name.into(), manifest, stateless };
+            journal.record(name, &[made]).unwrap();
         }
         let mut asked = Vec::new();
         for _ in journal.entries() {
-            let delete = |objects: &[_]| {
-                asked.push(objects.to_vec());
+            let delete = |all: &[_], stateless: &[_]| {
+                asked.push((all.to_vec(), stateless.to_vec()));
                 Ok(Restored::Left("why".into()))
             };
             assert_eq!(journal.all_objects(delete).unwrap(), Restored::Left("why".into()));
         }
-        assert_eq!(asked, [["a", "b"]]);
+        assert_eq!(asked, [(vec!["a".into(), "b".into()], vec!["b".into()])]);
     }
 
     #[test]

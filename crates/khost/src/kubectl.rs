@@ -1,10 +1,14 @@
 //! The API server, by kubectl.
 
+mod delete;
+
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Cmd, Error, Result, cmd::Output};
+use crate::{Cmd, Error, Result};
+
+pub(crate) use delete::{is_going, still_there};
 
 /// kubectl with a kubeconfig.
 #[derive(Debug, Clone)]
@@ -109,56 +113,6 @@ impl Kubectl {
         let args = ["apply", "--server-side", "--force-conflicts", "--filename=-", &manager];
         self.cmd(&args).arg("--validate=ignore").input(manifest).run().map(drop)
     }
-
-    /// Delete the objects of `manifest`, and wait until they and the pods they had are gone:
-    /// a pod that still runs would bring back what it keeps on the node.
-    pub fn delete(&self, manifest: &str) -> Result<()> {
-        deleted(&self.delete_once(manifest)?)
-    }
-
-    /// The same on the way to taking the node apart: pods that do not end in time are forgotten.
-    /// That is so where the pod network went first: the runtime cannot take their sandboxes down.
-    /// What runs of them goes with the runtime.
-    pub(crate) fn delete_with_stuck_pods(&self, manifest: &str) -> Result<()> {
-        let output = self.delete_once(manifest)?;
-        if !output.stderr.contains("timed out waiting") {
-            return deleted(&output);
-        }
-        self.forget_pods_of(manifest)?;
-        self.delete(manifest)
-    }
-
-    fn forget_pods_of(&self, manifest: &str) -> Result<()> {
-        for object in self.get(manifest)? {
-            let labels = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
-            let Some(labels) = labels.filter(|labels| !labels.is_empty()) else { continue };
-            let pairs: Vec<_> = labels
-                .iter()
-                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
-                .collect();
-            let selector = format!("--selector={}", pairs.join(","));
-            let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
-            let namespace = format!("--namespace={namespace}");
-            let args = ["delete", "pods", &namespace, &selector, "--force", "--grace-period=0"];
-            self.cmd(&args).arg("--wait=false").run()?;
-        }
-        Ok(())
-    }
-
-    fn delete_once(&self, manifest: &str) -> Result<Output> {
-        let args = ["delete", "--filename=-", "--ignore-not-found", "--cascade=foreground"];
-        let wait = ["--wait", "--timeout=45s"];
-        self.cmd(&args).args(wait).input(manifest).accept(&[0, 1]).run()
-    }
-}
-
-/// Whether `kubectl delete` did it, or had nothing to do.
-fn deleted(output: &Output) -> Result<()> {
-    if output.code != 0 && !unknown_kind(&output.stderr) {
-        return Err(Error::host("kubectl-failed", "cannot delete from the cluster")
-            .because(output.stderr.trim().to_owned()));
-    }
-    Ok(())
 }
 
 /// A custom resource whose definition is not there (yet, or any more) is simply not there.
@@ -195,8 +149,7 @@ fn parse(json: &str) -> Result<Value> {
 mod tests {
     use serde_json::json;
 
-    use super::{deleted, objects};
-    use crate::cmd::Output;
+    use super::objects;
 
     #[test]
     fn one_object_and_a_list_of_them_are_objects_and_all_else_is_an_error() {
@@ -208,17 +161,5 @@ mod tests {
         let error = objects("Unable to connect to the server").unwrap_err();
         assert_eq!(error.code(), "kubectl-failed");
         assert!(error.chain().starts_with("kubectl printed no JSON"), "{}", error.chain());
-    }
-
-    #[test]
-    fn what_is_not_there_needs_no_deleting_and_a_refusal_is_told() {
-        let ended = |code, stderr: &str| {
-            deleted(&Output { code, stdout: String::new(), stderr: stderr.into() })
-        };
-        ended(0, "").unwrap();
-        ended(1, "error: no matches for kind \"Tree\" in version \"example.org/v1\"\n").unwrap();
-        let error = ended(1, "Error from server (Forbidden): no\n").unwrap_err();
-        assert_eq!(error.code(), "kubectl-failed");
-        assert!(error.chain().contains("(Forbidden): no"), "{}", error.chain());
     }
 }

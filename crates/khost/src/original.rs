@@ -80,6 +80,8 @@ pub enum Thing {
         name: String,
         /// What makes them.
         manifest: String,
+        /// Their pods keep nothing that they would have to save at their end.
+        stateless: bool,
     },
 }
 
@@ -196,6 +198,8 @@ pub(crate) enum Original {
     Objects {
         name: String,
         manifest: Sha256,
+        #[serde(default)]
+        stateless: bool,
     },
 }
 

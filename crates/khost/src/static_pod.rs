@@ -16,13 +16,12 @@ use kspec::{
     paths::{AUDIT_DIR, ETCD_CERT_DIR, KUBE_CERT_DIR, KUBE_DIR, MANIFEST_DIR},
 };
 
-use containers::signal;
 pub use last_words::last_words;
 
 use crate::{
     Context, Host, Result, Thing, fs,
     http::{self, Answer, Trust},
-    steps::{stamp::Stamp, wait::Wait},
+    steps::{containers::signal, stamp::Stamp, wait::Wait},
     systemd,
     wait::{Awaited, Seen, until},
 };

@@ -156,7 +156,8 @@ impl Step for OwnManifests {
 
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
         let objects: Vec<_> = self.objects().cloned().collect();
-        let made = manifest::made(context, crate::NAME, "own", &objects, &self.live.borrow())?;
+        let live = self.live.borrow();
+        let made = manifest::made(context, crate::NAME, "own", &objects, &live, false)?;
         Ok(made.into_iter().collect())
     }
 

@@ -74,9 +74,11 @@ impl Original {
             Thing::TrustAnchor(path) => Self::AbsentAnchor { path: path.clone() },
             Thing::Notice(line) => Self::Notice { line: line.clone() },
             Thing::NoticeUnit(name) => Self::NoticeUnit { name: name.clone() },
-            Thing::Objects { name, manifest } => {
-                Self::Objects { name: name.clone(), manifest: blobs.keep(manifest.as_bytes())? }
-            }
+            Thing::Objects { name, manifest, stateless } => Self::Objects {
+                name: name.clone(),
+                manifest: blobs.keep(manifest.as_bytes())?,
+                stateless: *stateless,
+            },
         }))
     }
 }

@@ -76,7 +76,8 @@ impl Original {
             Self::Notice { line } => return steps::reload::notify(line),
             Self::NoticeUnit { name } => return steps::reload::notify_unit(name),
             Self::Objects { .. } => {
-                return journal.all_objects(|all| steps::manifest::delete(host, all));
+                return journal
+                    .all_objects(|all, stateless| steps::manifest::delete(host, all, stateless));
             }
         }
         Ok(Restored::Done)
@@ -98,10 +99,12 @@ impl Original {
 
     /// Whether putting it back leaves systemd with a stale view of its units.
     pub(crate) fn is_unit_file(&self) -> bool {
-        let (Self::Absent { path } | Self::File { path, .. } | Self::Link { path, .. }) = self
-        else {
-            return false;
-        };
-        path.starts_with(kspec::paths::UNIT_DIR)
+        match self {
+            Self::Absent { path } | Self::File { path, .. } | Self::Link { path, .. } => {
+                path.starts_with(kspec::paths::UNIT_DIR)
+            }
+            Self::Unit { enabled, .. } | Self::OthersUnit { enabled, .. } => enabled != "enabled",
+            _ => false,
+        }
     }
 }

@@ -38,7 +38,7 @@ impl Original {
             Self::AbsentAnchor { path } => format!("trust in {}", path.display()),
             Self::Notice { line } => format!("notice {}", line.join(" ")),
             Self::NoticeUnit { name } => format!("notice to {name}"),
-            Self::Objects { name, manifest } => {
+            Self::Objects { name, manifest, .. } => {
                 format!("{name} from the cluster ({})", manifest.short())
             }
         }

@@ -42,17 +42,6 @@ impl Component {
     }
 }
 
-/// Tell them to end.
-pub(super) fn signal(host: &Host, containers: &[String], signal: &str) -> Result<()> {
-    for container in containers {
-        if let Some(ctr) = ctr(host)? {
-            let kill = ctr.args(["tasks", "kill", "--signal", signal, container]);
-            kill.accept(&[0, 1]).run()?; // 1: it has ended meanwhile
-        }
-    }
-    Ok(())
-}
-
 /// The running ones in what `ctr tasks list` prints: a heading, then `TASK PID STATUS`.
 fn running(tasks: &str) -> impl Iterator<Item = &str> {
     tasks.lines().filter_map(|line| {

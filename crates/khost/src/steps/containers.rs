@@ -50,6 +50,30 @@ pub(crate) fn remove_all(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// Kill what runs here of the pods with these UIDs. Fine when containerd does not run.
+pub(crate) fn kill_pods(host: &Host, uids: &[&str]) -> Result<()> {
+    let (Some(ctr), false) = (ctr(host)?, uids.is_empty()) else { return Ok(()) };
+    let own = "labels.\"io.cri-containerd.kind\"==\"container\",labels.\"io.kubernetes.pod.uid\"==";
+    let filters = uids.iter().map(|uid| format!("{own}\"{uid}\"")); // any of them
+    let names = ctr.args(["containers", "list", "--quiet"]).args(filters).run()?.stdout;
+    signal(host, names.split_whitespace(), "SIGKILL")
+}
+
+/// Tell containers to end.
+pub(crate) fn signal(
+    host: &Host,
+    containers: impl IntoIterator<Item: AsRef<str>>,
+    signal: &str,
+) -> Result<()> {
+    for container in containers {
+        if let Some(ctr) = ctr(host)? {
+            let kill = ctr.args(["tasks", "kill", "--signal", signal, container.as_ref()]);
+            kill.accept(&[0, 1]).run()?; // 1: it has ended meanwhile
+        }
+    }
+    Ok(())
+}
+
 /// Forget the images `names`. Fine when containerd does not run: they go with its directory.
 pub(crate) fn remove_images(host: &Host, names: &[String]) -> Result<()> {
     let Some(ctr) = ctr(host)? else { return Ok(()) };

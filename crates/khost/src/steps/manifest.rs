@@ -1,20 +1,20 @@
 //! Objects in the cluster, applied server-side, compared field by field.
 
+mod delete;
 mod difference;
+mod group;
 
-use std::{
-    cell::{Cell, OnceCell},
-    collections::BTreeMap,
-    rc::Rc,
-};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
+pub(crate) use delete::delete;
 pub use difference::Difference;
 use difference::{first_difference, pretty, projected};
+use group::Group;
 use serde_json::{Value, json};
 
 use crate::{
     Change, Context, Detail, Error, Result, Status, Step, Thing, journal::Journal,
-    kubectl::Kubectl, original::Restored, steps::file::diff,
+    kubectl::Kubectl, steps::file::diff,
 };
 
 /// Some objects, as JSON values.
@@ -26,55 +26,13 @@ pub struct Manifest {
 }
 
 /// Objects that have a name together.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Named {
     name: String,
     phase: &'static str,
     objects: Vec<Value>,
     causes: Vec<Thing>,
-}
-
-/// Manifests that are asked for with one `kubectl get`, and of which those that differ are applied
-/// with one `kubectl apply`, when the first of them is: each call asks the API server for all that
-/// it serves before it says a word.
-#[derive(Debug)]
-struct Group {
-    all: Vec<Rc<Named>>,
-    before: OnceCell<Vec<Value>>,
-    after: OnceCell<Vec<Value>>,
-    applied: Cell<bool>,
-}
-
-impl Group {
-    fn of(all: Vec<Rc<Named>>) -> Rc<Self> {
-        let (before, after) = (OnceCell::new(), OnceCell::new());
-        Rc::new(Self { all, before, after, applied: Cell::new(false) })
-    }
-
-    /// Their objects as they are in the cluster: as they were before any was applied, or are now.
-    fn live(&self, after: bool) -> Result<&[Value]> {
-        let seen = if after { &self.after } else { &self.before };
-        if seen.get().is_none() {
-            let list = list(self.all.iter().flat_map(|named| &named.objects));
-            let found = Kubectl::admin().get(&list)?;
-            return Ok(seen.get_or_init(|| found));
-        }
-        Ok(seen.get().map_or(&[], Vec::as_slice))
-    }
-
-    /// Those that are to be applied, as long as none has been.
-    fn differing(&self) -> Result<Vec<&Named>> {
-        if self.applied.get() {
-            return Ok(Vec::new());
-        }
-        let live = self.live(false)?;
-        Ok(self
-            .all
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|named| named.difference(live).is_some())
-            .collect())
-    }
+    stateless: bool,
 }
 
 impl Named {
@@ -106,7 +64,8 @@ impl Manifest {
     /// The `objects` called `name` together, applied by `phase`, which is the field manager.
     pub fn new(name: &str, phase: &'static str, objects: Vec<Value>) -> Self {
         let objects = objects.into_iter().map(|object| marked(object, phase)).collect();
-        Self::alone(Named { name: name.into(), phase, objects, causes: Vec::new() })
+        let (causes, stateless) = (Vec::new(), false);
+        Self::alone(Named { name: name.into(), phase, objects, causes, stateless })
     }
 
     fn alone(named: Named) -> Self {
@@ -117,9 +76,15 @@ impl Manifest {
     /// What its pods bring about on the machine. Reset puts that back once they are gone.
     #[must_use]
     pub fn causing(self, things: impl IntoIterator<Item = Thing>) -> Self {
-        let Named { name, phase, objects, causes } = &*self.own;
-        let causes = causes.iter().cloned().chain(things).collect();
-        Self::alone(Named { name: name.clone(), phase, objects: objects.clone(), causes })
+        let causes = self.own.causes.iter().cloned().chain(things).collect();
+        Self::alone(Named { causes, ..(*self.own).clone() })
+    }
+
+    /// Its pods keep nothing: when reset has deleted what owns them, nobody is served by them any
+    /// more, and they are not given the time that they would take to end.
+    #[must_use]
+    pub fn stateless(self) -> Self {
+        Self::alone(Named { stateless: true, ..(*self.own).clone() })
     }
 
     /// `manifests` of one phase, to be looked at and applied together.
@@ -158,7 +123,7 @@ const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// For the journal of `phase`: those of `objects` that are its own to delete. That is what is not
 /// in the cluster (`live`) when it is applied, or has been made by the phase before; never what
 /// others made and the phase only changes. Of each no more than what names it: a Secret's content
-/// has no place there.
+/// has no place there. Whether their pods are `stateless` is noted as well.
 ///
 /// # Errors
 /// When the journal cannot be read.
@@ -168,6 +133,7 @@ pub fn made(
     name: &str,
     objects: &[Value],
     live: &[Value],
+    stateless: bool,
 ) -> Result<Option<Thing>> {
     let before = Journal::open(context.host, phase)?.made()?;
     let (live, before) = (by_place(live), by_place(&before));
@@ -176,7 +142,8 @@ pub fn made(
         !live.contains_key(&place) || before.contains_key(&place)
     };
     let names: Vec<_> = objects.iter().filter(own).map(named).collect();
-    Ok((!names.is_empty()).then(|| Thing::Objects { name: name.into(), manifest: list(&names) }))
+    let (name, manifest) = (name.into(), list(&names));
+    Ok((!names.is_empty()).then_some(Thing::Objects { name, manifest, stateless }))
 }
 
 /// What names an object, and nothing else of it.
@@ -200,19 +167,21 @@ impl Step for Manifest {
 
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
         let mut things = Vec::new();
-        for Named { name, phase, objects, causes } in self.group.differing()? {
+        for Named { name, phase, objects, causes, stateless } in self.group.differing()? {
+            let live = self.group.live(false)?;
             things.extend(causes.iter().cloned()); // first: reset walks backwards
-            things.extend(made(context, phase, name, objects, self.group.live(false)?)?);
+            things.extend(made(context, phase, name, objects, live, *stateless)?);
         }
         Ok(things)
     }
 
-    fn apply(&self, _: &Context<'_>) -> Result<()> {
+    fn apply(&self, context: &Context<'_>) -> Result<()> {
         self.applied.set(true);
         let differing = self.group.differing()?;
         if differing.is_empty() {
             return Ok(()); // with the first of them
         }
+        self.group.vacated(context)?;
         let manifest = list(differing.iter().flat_map(|named| &named.objects));
         Kubectl::admin().apply(self.own.phase, &manifest).map_err(|error| {
             let names: Vec<_> = differing.iter().map(|named| named.name.as_str()).collect();
@@ -223,27 +192,6 @@ impl Step for Manifest {
         self.group.applied.set(true);
         Ok(())
     }
-}
-
-/// Delete `objects`, the last made first. Without a cluster they are gone already.
-pub(crate) fn delete(host: &crate::Host, objects: &[Value]) -> Result<Restored> {
-    let admin = host.path(kspec::paths::ADMIN_CONF);
-    let kubectl = Kubectl::admin();
-    if !crate::fs::exists(&admin) || !kubectl.answers() {
-        return Ok(Restored::Left("no API server answers: its objects go with it".into()));
-    }
-    if control_planes(&kubectl)? > 1 {
-        return Ok(Restored::Left("they serve the other control planes, which go on".into()));
-    }
-    kubectl.delete_with_stuck_pods(&list(objects.iter().rev()))?;
-    Ok(Restored::Done)
-}
-
-/// How many nodes could go on without this one.
-fn control_planes(kubectl: &Kubectl) -> Result<usize> {
-    let selector = "--selector=node-role.kubernetes.io/control-plane";
-    let found = kubectl.get_json(&["nodes", selector])?;
-    Ok(found["items"].as_array().map_or(0, Vec::len))
 }
 
 /// `Deployment kube-system/coredns`.

@@ -1,0 +1,89 @@
+//! Manifests that are looked at and applied together.
+
+use std::{
+    cell::{Cell, OnceCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{Named, list, title};
+use crate::{
+    Context, Result,
+    kubectl::{Kubectl, is_going, still_there},
+    wait::{Awaited, Seen, until},
+};
+
+/// Manifests that are asked for with one `kubectl get`, and of which those that differ are applied
+/// with one `kubectl apply`, when the first of them is: each call asks the API server for all that
+/// it serves before it says a word.
+#[derive(Debug)]
+pub(super) struct Group {
+    all: Vec<Rc<Named>>,
+    before: OnceCell<Vec<Value>>,
+    after: OnceCell<Vec<Value>>,
+    going: OnceCell<Vec<Value>>,
+    pub(super) applied: Cell<bool>,
+}
+
+impl Group {
+    pub(super) fn of(all: Vec<Rc<Named>>) -> Rc<Self> {
+        let (before, after, going) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Rc::new(Self { all, before, after, going, applied: Cell::new(false) })
+    }
+
+    /// Their objects as they are in the cluster: as they were before any was applied, or are now.
+    /// What is being deleted is as good as gone.
+    pub(super) fn live(&self, after: bool) -> Result<&[Value]> {
+        let seen = if after { &self.after } else { &self.before };
+        if seen.get().is_none() {
+            let list = list(self.all.iter().flat_map(|named| &named.objects));
+            let found = Kubectl::admin().get(&list)?;
+            let (going, found) = found.into_iter().partition(is_going);
+            self.going.get_or_init(|| going);
+            return Ok(seen.get_or_init(|| found));
+        }
+        Ok(seen.get().map_or(&[], Vec::as_slice))
+    }
+
+    /// Those that are to be applied, as long as none has been.
+    pub(super) fn differing(&self) -> Result<Vec<&Named>> {
+        if self.applied.get() {
+            return Ok(Vec::new());
+        }
+        let live = self.live(false)?;
+        Ok(self
+            .all
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|named| named.difference(live).is_some())
+            .collect())
+    }
+
+    /// Wait until what was being deleted is gone. A namespace takes seconds, and lets nothing be
+    /// made in it meanwhile; anything else would go although it has just been applied.
+    pub(super) fn vacated(&self, context: &Context<'_>) -> Result<()> {
+        let going = self.going.get().map_or(&[][..], Vec::as_slice);
+        let Some(first) = going.first() else { return Ok(()) };
+        let (kind, metadata) = (first["kind"].as_str(), &first["metadata"]);
+        let namespace = metadata["namespace"].as_str().map(|name| format!("-n {name} "));
+        let awaited = Awaited {
+            id: "deleted".into(),
+            what: format!("the end of {}, which is being deleted,", title(first)),
+            limit: Duration::from_secs(60),
+            look: format!(
+                "kubectl {}get {} {} -o yaml",
+                namespace.unwrap_or_default(),
+                kind.unwrap_or_default(),
+                metadata["name"].as_str().unwrap_or_default()
+            ),
+        };
+        let manifest = list(going);
+        until(context, &awaited, || {
+            let found = Kubectl::admin().get(&manifest)?;
+            let stays = found.iter().find(|found| is_going(found));
+            Ok(stays.map_or(Seen::Ready, |stays| Seen::NotYet(still_there(stays))))
+        })
+    }
+}
