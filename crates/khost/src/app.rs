@@ -68,9 +68,17 @@ pub struct Common {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Verb {
     /// Show what apply would change; exits 3 when there is something
-    Plan,
+    Plan {
+        /// All of it, or up to where
+        #[command(flatten)]
+        part: Part,
+    },
     /// Make it so; a second run changes nothing
-    Apply,
+    Apply {
+        /// All of it, or up to where
+        #[command(flatten)]
+        part: Part,
+    },
     /// Is it still so, and does it work? Exits 3 when it drifted, 1 when it does not work
     Check,
     /// Put back exactly what apply changed
@@ -88,6 +96,17 @@ pub enum Verb {
     /// Print the man page
     #[command(hide = true)]
     Man,
+}
+
+/// How much of a phase.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Part {
+    /// Go no further than this milestone; what is left is done by a later apply
+    ///
+    /// For who has other work to do beside it, as `make up` has. The tool's page lists its
+    /// milestones.
+    #[arg(long, value_name = "MILESTONE")]
+    pub until: Option<String>,
 }
 
 /// Shown at the end of every tool's `--help`.

@@ -188,7 +188,7 @@ fn applicable<'a>(
     steps: &'a StepList,
     context: &'a Context<'_>,
 ) -> impl Iterator<Item = &'a dyn crate::Step> {
-    steps.0.iter().map(AsRef::as_ref).filter(|step| {
+    steps.steps.iter().map(AsRef::as_ref).filter(|step| {
         events::enter(&step.id());
         let here = context.host.is_live() || !step.needs_machine();
         if !here {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Host, Result, Thing, lock::Lock, report::Report};
+use crate::{Error, Host, Result, Thing, app::Part, lock::Lock, report::Report};
 
 /// How the machine compares with what a step wants.
 #[derive(Debug, PartialEq, Eq)]
@@ -137,7 +137,11 @@ pub trait Step {
 
 /// The steps of a phase, in order. [`StepList::add`] takes any step.
 #[derive(Default)]
-pub struct StepList(pub(crate) Vec<Box<dyn Step>>);
+pub struct StepList {
+    pub(crate) steps: Vec<Box<dyn Step>>,
+    /// Names, each with how many steps come before it.
+    milestones: Vec<(&'static str, usize)>,
+}
 
 impl StepList {
     /// No steps.
@@ -147,7 +151,7 @@ impl StepList {
 
     /// Append `step`.
     pub fn add(&mut self, step: impl Step + 'static) {
-        self.0.push(Box::new(step));
+        self.steps.push(Box::new(step));
     }
 
     /// Append all of `steps`.
@@ -156,10 +160,77 @@ impl StepList {
             self.add(step);
         }
     }
+
+    /// With the steps so far, what `name` promises is there: others may go on from it, and `apply
+    /// --until NAME` ends here.
+    pub fn milestone(&mut self, name: &'static str) {
+        self.milestones.push((name, self.steps.len()));
+    }
+
+    /// The steps before the milestone that `part` names; all of them where it names none. A node
+    /// that has no part in a phase has no milestones either: there is nothing to do.
+    ///
+    /// # Errors
+    /// `milestone-unknown`, with those there are.
+    pub(crate) fn only(mut self, part: &Part) -> Result<Self> {
+        let Some(wanted) = part.until.as_deref().filter(|_| !self.steps.is_empty()) else {
+            return Ok(self);
+        };
+        let Some(&(_, end)) = self.milestones.iter().find(|(name, _)| *name == wanted) else {
+            let names: Vec<_> = self.milestones.iter().map(|(name, _)| *name).collect();
+            let error = Error::input("milestone-unknown", format!("there is no `{wanted}` here"));
+            return Err(error.hint(match names.as_slice() {
+                [] => "leave out `--until`: this phase is done in one go".into(),
+                _ => format!("choose one of: {}", names.join(", ")),
+            }));
+        };
+        self.steps.truncate(end);
+        Ok(self)
+    }
 }
 
 impl std::fmt::Debug for StepList {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|step| step.id())).finish()
+        f.debug_list().entries(self.steps.iter().map(|step| step.id())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Part, StepList};
+    use crate::steps::directory::Directory;
+
+    fn until(steps: StepList, milestone: &str) -> crate::Result<StepList> {
+        steps.only(&Part { until: Some(milestone.into()) })
+    }
+
+    fn two_parts() -> StepList {
+        let mut steps = StepList::new();
+        steps.add(Directory::new("/a"));
+        steps.milestone("begun");
+        steps.add(Directory::new("/b"));
+        steps
+    }
+
+    #[test]
+    fn a_list_ends_where_it_is_told() {
+        let all = two_parts().only(&Part::default()).unwrap();
+        assert_eq!(format!("{all:?}"), r#"["directory:/a", "directory:/b"]"#);
+        assert_eq!(format!("{:?}", until(two_parts(), "begun").unwrap()), r#"["directory:/a"]"#);
+    }
+
+    #[test]
+    fn an_unknown_end_is_no_end() {
+        let error = until(two_parts(), "begin").unwrap_err();
+        assert_eq!(error.code(), "milestone-unknown");
+        assert_eq!(error.next(), Some("choose one of: begun"));
+        let mut whole = StepList::new();
+        whole.add(Directory::new("/a"));
+        assert!(until(whole, "begun").unwrap_err().next().unwrap().contains("in one go"));
+    }
+
+    #[test]
+    fn a_node_without_a_part_in_it_has_nothing_to_do() {
+        assert_eq!(format!("{:?}", until(StepList::new(), "begun").unwrap()), "[]");
     }
 }

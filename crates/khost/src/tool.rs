@@ -75,12 +75,14 @@ impl Tool {
         steps: impl FnOnce(&Self) -> Result<StepList>,
     ) -> Result<Exit> {
         match verb {
-            Verb::Plan => self.seen(|| engine::plan(&steps(self)?, &self.context())),
+            Verb::Plan { part } => {
+                self.seen(|| engine::plan(&steps(self)?.only(part)?, &self.context()))
+            }
             Verb::Check => self.seen(|| engine::check(&steps(self)?, &self.context())),
-            Verb::Apply => {
+            Verb::Apply { part } => {
                 self.needs_root("apply")?;
                 self.alone()?;
-                engine::apply(self.name, &steps(self)?, &self.context())
+                engine::apply(self.name, &steps(self)?.only(part)?, &self.context())
             }
             Verb::Reset { yes } => self.reset(*yes, || None),
             Verb::Completion { shell } => {
