@@ -50,11 +50,12 @@ impl Unit {
     ) -> Result<()> {
         let host = context.host;
         let digest = self.stamp.digest(host)?;
-        systemd::reload()?;
         let unit = systemd::show(&self.name)?;
         if unit.enabled != "enabled" {
-            systemd::systemctl(&["enable", &self.name])?;
+            // It goes by the unit's file, and would have all be read again.
+            systemd::systemctl(&["enable", "--no-reload", &self.name])?;
         }
+        systemd::reload()?;
         systemd::forget_failures(&self.name)?;
         if unit.active {
             if self.stamp.stale(context, &self.id())?.is_some() {
