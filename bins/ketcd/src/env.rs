@@ -25,7 +25,13 @@ pub(crate) struct Start {
     pub(crate) state: String,
     /// `NAME=URL,...` of everyone.
     pub(crate) initial_cluster: String,
+    /// No other member was described. It keeps its times when others come: they would restart it.
+    pub(crate) alone: bool,
 }
+
+/// What a member alone has of `[etcd]` at most, in milliseconds: between heartbeats, and without one
+/// until an election (etcd's own defaults).
+const ALONE: (u32, u32) = (100, 1000);
 
 /// What the file on the host says of it; none when it is incomplete.
 pub(crate) fn started_with(host: &Host) -> Result<Option<Start>> {
@@ -36,7 +42,9 @@ pub(crate) fn started_with(host: &Host) -> Result<Option<Start>> {
     };
     Ok(value("ETCD_NAME").and_then(|name| {
         let initial_cluster = value("ETCD_INITIAL_CLUSTER")?;
-        Some(Start { name, state: value("ETCD_INITIAL_CLUSTER_STATE")?, initial_cluster })
+        let election = value("ETCD_ELECTION_TIMEOUT").and_then(|time| time.parse::<u32>().ok());
+        let alone = election.is_some_and(|time| time <= ALONE.1);
+        Some(Start { name, state: value("ETCD_INITIAL_CLUSTER_STATE")?, initial_cluster, alone })
     }))
 }
 
@@ -55,6 +63,14 @@ pub(crate) struct Settings {
     pub(crate) inputs: Inputs,
 }
 
+/// Milliseconds between heartbeats, and without one until an election. A member alone has nobody to
+/// hear from, and leads only once it has waited for one to two election timeouts: at every start up to
+/// five seconds (etcd's `server.go`, `advanceTicks`).
+fn times(Etcd { heartbeat_ms, election_ms, .. }: &Etcd, alone: bool) -> (u32, u32) {
+    let (heartbeat, election) = if alone { ALONE } else { (u32::MAX, u32::MAX) };
+    (heartbeat.min(*heartbeat_ms), election.min(*election_ms))
+}
+
 type Variables = Vec<(String, String)>;
 
 /// The text of the file.
@@ -62,7 +78,8 @@ type Variables = Vec<(String, String)>;
 /// # Errors
 /// `etcd-env-invalid` when `[etcd] extra-env` has what cannot stand there.
 pub(crate) fn render(settings: &Settings, start: &Start) -> Result<String> {
-    let mut variables = [place(settings, start), tuning(settings), tls(settings)].concat();
+    let tuning = tuning(settings, start.alone);
+    let mut variables = [place(settings, start), tuning, tls(settings)].concat();
     for (key, value) in &settings.etcd.extra_env {
         refuse_unfit(key, value)?;
         match variables.iter_mut().find(|(known, _)| known == key) {
@@ -95,11 +112,12 @@ fn place(settings: &Settings, start: &Start) -> Variables {
     ])
 }
 
-fn tuning(settings: &Settings) -> Variables {
+fn tuning(settings: &Settings, alone: bool) -> Variables {
     let etcd = &settings.etcd;
+    let (heartbeat, election) = times(etcd, alone);
     let mut variables = pairs([
-        ("ETCD_ELECTION_TIMEOUT", etcd.election_ms.to_string()),
-        ("ETCD_HEARTBEAT_INTERVAL", etcd.heartbeat_ms.to_string()),
+        ("ETCD_ELECTION_TIMEOUT", election.to_string()),
+        ("ETCD_HEARTBEAT_INTERVAL", heartbeat.to_string()),
         ("ETCD_AUTO_COMPACTION_RETENTION", etcd.compaction_hours.to_string()),
         ("ETCD_SNAPSHOT_COUNT", etcd.snapshot_count.to_string()),
         ("ETCD_QUOTA_BACKEND_BYTES", etcd.quota_bytes.to_string()),
@@ -178,11 +196,11 @@ fn refuse_unfit(key: &str, value: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use kspec::{Cluster, state::Member};
+    use kspec::{Cluster, cluster::Etcd, state::Member};
     use proptest::prelude::*;
     use semver::Version;
 
-    use super::{PATH, Settings, Start, render, started_with};
+    use super::{PATH, Settings, Start, render, started_with, times};
     use crate::inputs::Inputs;
 
     fn inputs() -> Inputs {
@@ -213,7 +231,7 @@ mod tests {
 
     fn start() -> Start {
         let initial_cluster = "etcd1=https://192.0.2.11:2380".into();
-        Start { name: "etcd1".into(), state: "new".into(), initial_cluster }
+        Start { name: "etcd1".into(), state: "new".into(), initial_cluster, alone: false }
     }
 
     #[test]
@@ -268,6 +286,18 @@ mod tests {
         ETCDCTL_KEY=/etc/ssl/etcd/ssl/admin-n1-key.pem
         ETCDCTL_CERT=/etc/ssl/etcd/ssl/admin-n1.pem
         ");
+    }
+
+    #[test]
+    fn a_member_alone_leads_soon_after_its_start() {
+        let times = |heartbeat_ms, election_ms| {
+            let etcd = Etcd { heartbeat_ms, election_ms, ..Etcd::default() };
+            (times(&etcd, false), times(&etcd, true))
+        };
+        assert_eq!(times(250, 5000), ((250, 5000), (100, 1000)));
+        // What was wanted shorter stays; an election takes five heartbeats or more in any case.
+        assert_eq!(times(50, 500), ((50, 500), (50, 500)));
+        assert_eq!(times(120, 600), ((120, 600), (100, 600)));
     }
 
     #[test]

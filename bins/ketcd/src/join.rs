@@ -112,13 +112,15 @@ impl Place {
 
     fn founding(&self) -> Start {
         let initial_cluster = format!("{}={}", self.name, self.peer_url);
-        Start { name: self.name.clone(), state: "new".into(), initial_cluster }
+        let alone = self.described == initial_cluster;
+        Start { name: self.name.clone(), state: "new".into(), initial_cluster, alone }
     }
 
     /// In a tree nobody can be asked.
     pub(crate) fn described(&self) -> Start {
         let initial_cluster = self.described.clone();
-        Start { name: self.name.clone(), state: "existing".into(), initial_cluster }
+        let (name, state) = (self.name.clone(), "existing".into());
+        Start { name, state, initial_cluster, alone: false }
     }
 
     /// etcd compares the URLs with those of the cluster, and wants them all.
@@ -135,7 +137,7 @@ impl Place {
             member.peer_urls.iter().map(move |url| format!("{called}={url}"))
         });
         let initial_cluster = each.collect::<Vec<_>>().join(",");
-        Start { name, state: "existing".into(), initial_cluster }
+        Start { name, state: "existing".into(), initial_cluster, alone: false }
     }
 
     /// Its name by its place in cluster.toml. Where nodes came and went, an earlier member may

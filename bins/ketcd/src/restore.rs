@@ -99,6 +99,7 @@ fn steps(tool: &Tool, phase: &Phase, marker: &Marker) -> Result<StepList> {
         name: phase.name.clone(),
         state: "new".into(),
         initial_cluster: phase.members.initial_cluster(),
+        alone: phase.members.endpoints().len() == 1,
     };
     steps.add(replaced(marker, &start, &phase.node));
     phase.begin(&mut steps, &start)?;

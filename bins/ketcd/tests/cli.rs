@@ -140,6 +140,7 @@ fn the_first_member_starts_alone_and_the_others_join() {
 fn more_members_in_the_description_restart_none_that_runs() {
     let tree = tree("");
     tree.run(&["apply"], 0);
+    assert!(tree.read(ENV).contains("\nETCD_ELECTION_TIMEOUT=1000\n"), "it has nobody to wait for");
     tree.write("/var/lib/etcd/member/wal/0.wal", "etcd has started");
     tree.write("/etc/k8steps/cluster.toml", THREE);
     let (planned, _) = tree.run(&["plan", "--node", "node1"], 3);
