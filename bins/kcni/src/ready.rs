@@ -19,8 +19,9 @@ pub(crate) fn node(name: &str) -> Wait {
         look: format!("kubectl describe node {name}"),
     };
     Wait::new(awaited, move |_| {
-        Ok(match Kubectl::here().get_json(&["node", &name]) {
-            Ok(node) => seen(&node),
+        Ok(match Kubectl::here().at(&format!("/api/v1/nodes/{name}")) {
+            Ok(Some(node)) => seen(&node),
+            Ok(None) => Seen::not_yet("the kubelet has not registered it"),
             Err(error) => Seen::not_yet(error.chain()),
         })
     })

@@ -8,13 +8,12 @@ use khost::{
     steps::wait::Wait,
     wait::{Awaited, Seen},
 };
-use serde_json::json;
 
 /// The node is registered. Users' pods are admitted some seconds later, when the controller manager
 /// has made their account; what needs that waits for it itself (`khost::admission`), so that the
 /// pod network can be applied meanwhile.
 pub(crate) fn registered(node: &str) -> Wait {
-    let wanted = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": node } });
+    let path = format!("/api/v1/nodes/{node}");
     let awaited = Awaited {
         id: "node-registered".into(),
         what: format!("node {node} in the cluster"),
@@ -22,12 +21,10 @@ pub(crate) fn registered(node: &str) -> Wait {
         look: "journalctl -u kubelet -n 50".into(),
     };
     Wait::new(awaited, move |_: &Context<'_>| {
-        Ok(match Kubectl::admin().get(&wanted.to_string()) {
+        Ok(match Kubectl::admin().at(&path) {
             Err(error) => Seen::not_yet(error.chain()),
-            Ok(found) if found.is_empty() => {
-                Seen::not_yet("the kubelet has not registered the node")
-            }
-            Ok(_) => Seen::Ready,
+            Ok(None) => Seen::not_yet("the kubelet has not registered the node"),
+            Ok(Some(_)) => Seen::Ready,
         })
     })
 }

@@ -94,7 +94,8 @@ fn differs(node: &str, patch: &Patch) -> Status {
 }
 
 fn live(node: &Node) -> Result<Value> {
-    Kubectl::admin().get_json(&["node", &node.name])
+    let found = Kubectl::admin().at(&format!("/api/v1/nodes/{}", node.name))?;
+    Ok(found.unwrap_or_default()) // of one that is not there nothing can be taken off
 }
 
 fn apply(node: &Node) -> Result<()> {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::{
     kubectl::Kubectl,
     steps::wait::Wait,
@@ -13,11 +11,6 @@ use crate::{
 /// The `default` `ServiceAccount` exists: before that no pod of a user is admitted. The controller
 /// manager makes it some seconds after `kubeadm init` is done. For control planes.
 pub fn pods_admitted() -> Wait {
-    let wanted = json!({
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": { "name": "default", "namespace": "default" },
-    });
     let awaited = Awaited {
         id: "pods-admitted".into(),
         what: "the default ServiceAccount".into(),
@@ -25,12 +18,12 @@ pub fn pods_admitted() -> Wait {
         look: "kubectl -n kube-system logs -l component=kube-controller-manager".into(),
     };
     Wait::new(awaited, move |_| {
-        Ok(match Kubectl::admin().get(&wanted.to_string()) {
+        Ok(match Kubectl::admin().at("/api/v1/namespaces/default/serviceaccounts/default") {
             Err(error) => Seen::not_yet(error.chain()),
-            Ok(found) if found.is_empty() => {
+            Ok(None) => {
                 Seen::not_yet("the controller manager has not made it; `kcp check` asks it")
             }
-            Ok(_) => Seen::Ready,
+            Ok(Some(_)) => Seen::Ready,
         })
     })
 }
