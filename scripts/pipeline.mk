@@ -7,7 +7,11 @@ KFLAGS ?=
 
 PHASES := kprep kfetch kpki ketcd knode kcp kcni kapps
 
-.PHONY: up plan check down everything backwards dns $(PHASES)
+# Milestones at which others go on, while the phase itself has more to do: `knode-runtime` is
+# `knode apply --until runtime`. What is left of a phase is done under its own name.
+MILESTONES := kpki-issued knode-runtime knode-kubelet kcp-prepared kcp-cluster
+
+.PHONY: up plan check down everything backwards dns $(PHASES) $(MILESTONES)
 
 # No other tool comes in between: each phase stands on what those before it left.
 up: row = everything
@@ -17,21 +21,28 @@ up down:
 
 everything: $(PHASES) dns
 
-# Who needs whose files (docs/contract.md).
-kpki: kprep
-ketcd: kprep kfetch kpki
-knode: kprep kfetch
-kcp: kpki ketcd knode
-kcni: kcp
-# Its objects are applied beside the network, its pods start with it: kapps waits for kcni itself.
-kapps: kcp
+# Who needs whose files (docs/contract.md), programs or images.
+kpki-issued: kprep
+knode-runtime: kprep kfetch
+ketcd: kprep kfetch kpki-issued
+kcp-prepared: kpki-issued ketcd knode-runtime
+knode-kubelet: knode-runtime
+kcp-cluster: kcp-prepared knode-kubelet
+knode: knode-kubelet
+kcp: kcp-cluster
+kcni: kcp-cluster knode
+# Applied beside the network, which its pods start with: kapps waits for kcni itself.
+kapps: kcp-cluster knode
+# Nobody waits for the rest of kpki, which takes time of the processor that others need more.
+kpki: kcni
 # Only a DNS that answers can go first in the machine's own lookups.
 dns: kcni kapps
 
 $(PHASES): run = $@ apply
+$(MILESTONES): run = $(subst -, apply --until ,$@)
 dns: run = kprep dns
 
-$(PHASES) dns:
+$(PHASES) $(MILESTONES) dns:
 	@$(BINDIR)/$(run) $(KFLAGS)
 
 # plan and check ask one phase after the other, and stop at the first that cannot answer (its input

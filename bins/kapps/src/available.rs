@@ -15,14 +15,14 @@ use crate::addon::Addon;
 
 /// One wait for each add-on that runs something. They share what they see: where all of them
 /// work, one question to the API server tells.
-pub(crate) fn waits(addons: &[Addon]) -> Vec<Wait> {
+pub(crate) fn waits(addons: &[Addon]) -> Vec<(&'static str, Wait)> {
     let running: Vec<_> = addons.iter().map(|addon| (addon.name, runs(addon))).collect();
     let all = running.iter().flat_map(|(_, objects)| objects.clone()).collect();
     let seen = Rc::new(Cluster { all, last: RefCell::default() });
     running
         .into_iter()
         .filter(|(_, objects)| !objects.is_empty())
-        .map(|(name, objects)| wait(name, objects, Rc::clone(&seen)))
+        .map(|(name, objects)| (name, wait(name, objects, Rc::clone(&seen))))
         .collect()
 }
 

@@ -10,13 +10,16 @@ use serde_json::json;
 
 use crate::{addon::Addon, image};
 
+/// What it is called, as an add-on and as an image.
+pub(crate) const NAME: &str = "coredns";
+
 pub(crate) fn addon(
     cluster: &Cluster,
     artifacts: &Artifacts,
     control_plane: &ControlPlaneState,
 ) -> Result<Addon> {
     let addon = &cluster.addons.coredns;
-    let image = image::reference(artifacts, &cluster.download, addon, "coredns")?;
+    let image = image::reference(artifacts, &cluster.download, addon, NAME)?;
     let corefile = corefile(cluster)?;
     let corefile_digest = Sha256::of(&corefile).hex();
     // Where dns-autoscaler runs, the number is its own.
@@ -28,7 +31,7 @@ pub(crate) fn addon(
         "cluster_dns": control_plane.cluster_dns,
         "replicas": replicas,
     });
-    Addon::new("coredns", &image, include_str!("../templates/coredns.yaml"), &values)
+    Addon::new(NAME, &image, include_str!("../templates/coredns.yaml"), &values)
 }
 
 /// How many there are at least (`dns_min_replicas`): two where there are two nodes for them.

@@ -25,6 +25,7 @@ use khost::{
     app::Cli,
     error::Exit,
     lookup,
+    static_pod::{Component, StaticPod},
     steps::{
         manifest::{Manifest, title},
         pruned::Pruned,
@@ -128,7 +129,25 @@ fn steps(tool: &Tool) -> Result<StepList> {
     }
 
     let mut steps = StepList::new();
-    steps.extend(Manifest::together(addons.iter().map(Addon::manifest).collect()));
+    // Pods start together once there is a network, and each takes time from the others: the three
+    // of Node Feature Discovery, which nobody waits for, come when names are looked up.
+    let (later, first): (Vec<_>, Vec<_>) =
+        addons.iter().partition(|addon| addon.name == node_feature_discovery::NAME);
+    let groups = [first, later].map(|group| group.into_iter().map(Addon::manifest).collect());
+    let [first, later] = Manifest::together(groups);
+    let (dns, all): (Vec<_>, Vec<_>) =
+        available::waits(&addons).into_iter().partition(|(name, _)| *name == coredns::NAME);
+    // Who makes the pods, and the network's before these, needs the processor first.
+    steps.add(StaticPod::new(Component::ControllerManager, &cluster).healthy());
+    steps.extend(first);
+    steps.add(network::there());
+    // Asked for only now: the controller manager, which signs, need not be waited for any more.
+    steps.extend(serving::signed(&cluster));
+    steps.extend(dns.into_iter().map(|(_, wait)| wait));
+    if cluster.addons.coredns.enabled {
+        steps.add(lookup::answered(control_plane.cluster_dns, &cluster.kubernetes.dns_domain));
+    }
+    steps.extend(later);
     if !own.is_empty() {
         steps.add(khost::admission::pods_admitted()); // pods may be among them
         steps.add(OwnManifests::new(own)); // after the add-ons, whose definitions they may use
@@ -138,13 +157,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     if !cluster.addons.node_feature_discovery.enabled {
         steps.add(Withdrawn::new(NAME, node_feature_discovery::FEATURES_DIR));
     }
-    steps.add(network::there());
-    // Asked for only now: the controller manager, which signs, need not be waited for any more.
-    steps.extend(serving::signed(&cluster));
-    steps.extend(available::waits(&addons)); // all were applied first: they start together
-    if cluster.addons.coredns.enabled {
-        steps.add(lookup::answered(control_plane.cluster_dns, &cluster.kubernetes.dns_domain));
-    }
+    steps.extend(all.into_iter().map(|(_, wait)| wait));
     // What no pod waits for comes last.
     serving::add_timer(&mut steps, &cluster);
     if cluster.addons.helm.enabled {

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::{addon::Addon, image};
 
+/// What it is called, as an add-on and as an image.
+pub(crate) const NAME: &str = "node-feature-discovery";
+
 /// Made on every node for those who describe features by hand.
 pub(crate) const FEATURES_DIR: &str = "/etc/kubernetes/node-feature-discovery";
 
@@ -18,10 +21,10 @@ const SOURCE: &str = concat!(
 );
 
 pub(crate) fn addon(cluster: &Cluster, artifacts: &Artifacts) -> Result<Addon> {
-    let (addon, name) = (&cluster.addons.node_feature_discovery, "node-feature-discovery");
-    let image = image::reference(artifacts, &cluster.download, addon, name)?;
+    let addon = &cluster.addons.node_feature_discovery;
+    let image = image::reference(artifacts, &cluster.download, addon, NAME)?;
     let values = json!({ "image": image, "flags": flags(image::tag(&image)) });
-    let addon = Addon::new(name, &image, SOURCE, &values)?;
+    let addon = Addon::new(NAME, &image, SOURCE, &values)?;
     Ok(addon.causing([Thing::Tree(FEATURES_DIR.into())]))
 }
 

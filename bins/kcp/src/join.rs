@@ -6,7 +6,7 @@ use khost::{
 };
 use kspec::{
     Cluster, JoinDocument, Role,
-    paths::{KUBE_CERT_DIR, KUBELET_CONF},
+    paths::{JOIN_DOCUMENT, KUBE_CERT_DIR, KUBELET_CONF},
     state::Facts,
 };
 
@@ -26,7 +26,7 @@ pub(crate) const ID: &str = "kubeadm:join";
 const BOOTSTRAP_CONF: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
 
 /// What it joins with; of no use afterwards.
-const SECRETS: [&str; 2] = [BOOTSTRAP_CONF, join_document::PATH];
+const SECRETS: [&str; 2] = [BOOTSTRAP_CONF, JOIN_DOCUMENT];
 
 /// This node is part of the cluster, and kubeadm has done all it does for it.
 #[derive(Debug)]
@@ -167,7 +167,7 @@ impl Step for Join {
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
         let mut things = vec![
             Marker::thing(),
-            Thing::File(join_document::PATH.into()),
+            Thing::File(JOIN_DOCUMENT.into()),
             Thing::File(BOOTSTRAP_CONF.into()),
             Thing::File(KUBELET_CONF.into()),
             Thing::File(format!("{KUBE_CERT_DIR}/ca.crt").into()),
@@ -199,10 +199,14 @@ mod tests {
         fs::{self, Attributes},
         report::{Loudness, Report},
     };
-    use kspec::{Role, paths::KUBELET_CONF};
+    use kspec::{
+        Role,
+        paths::{JOIN_DOCUMENT, KUBELET_CONF},
+    };
 
     use super::{BOOTSTRAP_CONF, Join, Joining, SECRETS};
-    use crate::{join_document, kubeadm_config::tests::inputs, marker::Marker};
+
+    use crate::{kubeadm_config::tests::inputs, marker::Marker};
 
     /// What is on a node whose kubelet has its kubeconfig, before the end of a join.
     fn almost_joined(host: &Host) {
@@ -252,7 +256,7 @@ mod tests {
 
         join.apply(&context).unwrap_err();
         assert_eq!(Marker::read(&host).unwrap(), join.wanted, "not noted");
-        assert!(fs::exists(&host.path(join_document::PATH)));
+        assert!(fs::exists(&host.path(JOIN_DOCUMENT)));
         assert!(fs::remove_empty_dir(&stuck).unwrap());
         join.apply(&context).unwrap();
         assert_eq!(join.check(&context).unwrap(), Status::Done);

@@ -11,14 +11,11 @@ use khost::{
 };
 use kspec::{
     JoinDocument, Role, SCHEMA,
-    paths::{KUBE_CERT_DIR, KUBE_DIR},
+    paths::{JOIN_DOCUMENT, KUBE_CERT_DIR, KUBE_DIR},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{encryption, endpoints, marker::Marker};
-
-/// Where it is kept, 0600. `kcp apply` removes it when the node has joined.
-pub(crate) const PATH: &str = "/etc/kubernetes/kubeadm-join.json";
 
 const AGAIN: &str = "make it anew with `kcp join-command` and bring it whole";
 
@@ -54,7 +51,7 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
         }
         steps.add(File::new(encryption::PATH).mode(0o600).secret(keys.clone()));
     }
-    steps.add(File::new(PATH).mode(0o600).secret(text));
+    steps.add(File::new(JOIN_DOCUMENT).mode(0o600).secret(text));
     engine::apply("kcp", &steps, &tool.context())?;
     tool.report
         .say(&format!("`kcp apply` joins `{}` now; until {}", document.node, document.expires));
@@ -63,7 +60,7 @@ pub(crate) fn run(tool: &Tool, request: &Request) -> Result<Exit> {
 
 /// The document that is kept here, if there is one.
 pub(crate) fn kept(tool: &Tool) -> Result<Option<JoinDocument>> {
-    fs::read(&tool.host.path(PATH))?.map(|bytes| parse(&bytes)).transpose()
+    fs::read(&tool.host.path(JOIN_DOCUMENT))?.map(|bytes| parse(&bytes)).transpose()
 }
 
 /// Refuse to begin on the machine of `node`, which joins and has not yet, without a document.
@@ -77,7 +74,7 @@ pub(crate) fn needed(tool: &Tool, node: &str, document: Option<&JoinDocument>) -
 
 /// The error where one is needed and there is none.
 pub(crate) fn missing(node: &str) -> Error {
-    Error::input("join-document-missing", format!("`{PATH}` does not exist"))
+    Error::input("join-document-missing", format!("`{JOIN_DOCUMENT}` does not exist"))
         .because(format!("node `{node}` joins a cluster that other nodes make"))
         .hint(how_to_get(node))
 }

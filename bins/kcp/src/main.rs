@@ -44,7 +44,7 @@ use khost::{
 };
 use kspec::Role;
 
-use crate::inputs::Inputs;
+use crate::{inputs::Inputs, marker::Marker};
 
 const ABOUT: &str = "Make this node a control plane, with kubeadm
 
@@ -154,20 +154,30 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.add(credentials::Credentials::new(&inputs));
     let own = |name, after| kubeconfig::own_server(name, &inputs.local, after);
     steps.extend(["controller-manager", "scheduler"].map(|name| own(name, credentials::ID)));
-    let made = if inputs.joins { join::ID } else { init::ID };
-    if inputs.joins {
+    let made = if inputs.joins {
+        steps.milestone("prepared");
         steps.add(join::Join::of_control_plane(&inputs, &config));
-        steps.add(own("kubelet", made));
+        steps.add(own("kubelet", join::ID));
+        join::ID
     } else {
         steps.add(own("kubelet", credentials::ID));
+        steps.milestone("prepared");
         steps.add(init::Init::new(&inputs, &config));
-    }
+        init::ID
+    };
     steps.add(own("admin", made));
     steps.add(kubeconfig::rotating_certificate());
     steps.add(kubeconfig::closed("super-admin"));
     steps.add(Directory::new(kubeconfig::ROOT_DIR).mode(0o700).filled()); // kubectl caches in it
     steps.add(kubeconfig::for_root(&inputs.local));
     steps.add(Directory::new(USER_MANIFESTS));
+    // The API server answers and runs as it should: nothing below starts it anew. One that was just
+    // made needs no look at its pods, and what is applied by now is at work as soon as they are.
+    let is_new = !inputs.joins && !Marker::read(&tool.host)?.is_initialised();
+    if is_new {
+        steps.add(leave::state(&inputs));
+        steps.milestone("cluster");
+    }
 
     steps.add(kubelet::running());
     for component in Component::ALL {
@@ -179,6 +189,10 @@ fn steps(tool: &Tool) -> Result<StepList> {
             steps.add(encryption::old_keys_dropped(&keys, &pod));
         }
     }
+    if !is_new {
+        steps.add(leave::state(&inputs));
+        steps.milestone("cluster");
+    }
     if inputs.speaks_for_all() {
         steps.add(kube_proxy::Follows::new(&inputs, &config));
     }
@@ -186,6 +200,5 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.add(health::registered(&inputs.node.name));
     steps.add(labels::wanted(&inputs));
     steps.add(labels::of_workers(&inputs.cluster));
-    steps.add(leave::state(&inputs));
     Ok(steps)
 }

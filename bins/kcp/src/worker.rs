@@ -42,11 +42,13 @@ pub(crate) fn steps(tool: &Tool, cluster: &Cluster) -> Result<StepList> {
     let mut steps = StepList::new();
     let kubectl = khost::artifacts::program(&artifacts, "kubectl")?;
     steps.add(Program::new("kubectl", kubectl));
+    steps.milestone("prepared");
     steps.add(Join { joining, wanted, cluster: cluster.clone(), facts, document, inputs: None });
     steps.add(kubeconfig::closed("kubelet"));
     steps.add(kubelet::running());
     steps.add(registered(node));
     steps.add(leave::state_of_worker(cluster, &endpoints::for_everyone(cluster)));
+    steps.milestone("cluster");
     Ok(steps)
 }
 

@@ -1,6 +1,9 @@
 //! The images of the store, imported into containerd and unpacked, so that no pod waits for one.
 
-use std::{collections::BTreeMap, path::Path, sync::Mutex, thread, time::Duration};
+use std::{
+    cell::RefCell, collections::BTreeMap, num::NonZero, ops::Range, path::Path, rc::Rc,
+    sync::Mutex, thread, time::Duration,
+};
 
 use khost::{Change, Context, Detail, Host, Result, Status, Step, Thing, fs};
 use kspec::{
@@ -14,26 +17,81 @@ use crate::{
     loopback::{HOSTS_DIR, Registry},
 };
 
-/// Imports at the same time. More than a small machine has processors: each waits for the disk
-/// now and then.
+/// Imports at the same time, where something waits for them. More than a small machine has
+/// processors: each waits for the disk now and then.
 const WORKERS: usize = 4;
 /// The largest images take seconds; a stuck import is given up.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// All images that `artifacts.json` names.
+/// By their names in the lock, in the order in which a cluster that is made comes to need them; any
+/// others come after these. Of those that are needed together, the largest is first: the last to
+/// end is then a short one.
+const ORDER: [&str; 11] = [
+    "kube-apiserver",
+    "pause",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "flannel",
+    "flannel-cni-plugin",
+    "coredns",
+    "node-feature-discovery",
+    "metrics-server",
+    "cluster-proportional-autoscaler",
+];
+/// As many of them are what kubeadm begins with.
+const INIT: usize = 5;
+
+/// Images that containerd is to have.
 #[derive(Debug)]
-pub(crate) struct Images(Vec<ImageArtifact>);
+pub(crate) struct Images {
+    id: &'static str,
+    /// All of the lock, in order.
+    all: Vec<ImageArtifact>,
+    /// Which of them are to be there with this step.
+    own: Range<usize>,
+    workers: usize,
+    seen: Seen,
+}
+
+/// What containerd has, as it was last looked at by any of the steps that share this.
+type Seen = Rc<RefCell<Option<BTreeMap<String, Sha256>>>>;
 
 impl Images {
-    pub(crate) fn wanted(artifacts: &Artifacts) -> Self {
-        Self(artifacts.images.values().cloned().collect())
+    /// All images that `artifacts.json` names.
+    pub(crate) fn all(artifacts: &Artifacts) -> Self {
+        let place = |name: &str| ORDER.iter().position(|known| *known == name);
+        let mut all: Vec<_> = artifacts.images.iter().collect();
+        all.sort_by_key(|(name, _)| place(name).unwrap_or(ORDER.len()));
+        let all: Vec<_> = all.into_iter().map(|(_, image)| image.clone()).collect();
+        Self { id: "images", own: 0..all.len(), all, workers: WORKERS, seen: Seen::default() }
+    }
+
+    /// Those without which `kubeadm init` waits in vain; and the others, where half of the
+    /// processors stay with what begins meanwhile.
+    pub(crate) fn around_init(artifacts: &Artifacts) -> [Self; 2] {
+        let [first, others] = [(); 2].map(|()| Self::all(artifacts));
+        let (seen, end) = (Rc::clone(&others.seen), others.own.end);
+        let init = ORDER[..INIT].iter().filter(|name| artifacts.images.contains_key(**name));
+        let init = init.count();
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = (processors / 2).clamp(1, WORKERS);
+        [
+            Self { id: "images:init", own: 0..init, seen, ..first },
+            Self { own: init..end, workers, ..others },
+        ]
     }
 
     /// Those that containerd does not have, or has under another digest.
     fn missing(&self, host: &Host) -> Result<Vec<&ImageArtifact>> {
-        let present = present(host)?;
+        let mut seen = self.seen.borrow_mut();
+        let present = match seen.take() {
+            Some(present) => present,
+            None => present(host)?,
+        };
+        let present = seen.insert(present);
         let missing = |image: &&ImageArtifact| present.get(&image.reference) != Some(&image.digest);
-        Ok(self.0.iter().filter(missing).collect())
+        Ok(self.all[self.own.clone()].iter().filter(missing).collect())
     }
 }
 
@@ -50,7 +108,7 @@ pub(crate) fn present(host: &Host) -> Result<BTreeMap<String, Sha256>> {
 
 impl Step for Images {
     fn id(&self) -> String {
-        "images".into()
+        self.id.into()
     }
 
     fn check(&self, context: &Context<'_>) -> Result<Status> {
@@ -67,7 +125,8 @@ impl Step for Images {
 
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
         let present = present(context.host)?;
-        let new = self.0.iter().map(|image| &image.reference);
+        // Of all, in the first of the steps: reset takes images away once the kubelet is stopped.
+        let new = self.all.iter().map(|image| &image.reference);
         let new: Vec<_> = new.filter(|name| !present.contains_key(*name)).cloned().collect();
         let mut things = vec![Thing::Tree(HOSTS_DIR.into())];
         if !new.is_empty() {
@@ -88,7 +147,7 @@ impl Step for Images {
             waiting.lock().ok().filter(|_| may_go_on)?.next()
         };
         thread::scope(|scope| {
-            for _ in 0..WORKERS {
+            for _ in 0..self.workers {
                 scope.spawn(|| {
                     while let Some(image) = next() {
                         let pulled = pull(image, registry.hosts_dir());
@@ -99,6 +158,7 @@ impl Step for Images {
                 });
             }
         });
+        self.seen.take();
         failed.into_inner().ok().flatten().map_or(Ok(()), Err)
     }
 }
@@ -113,4 +173,25 @@ fn pull(image: &Image, hosts_dir: &Path) -> Result<()> {
         ),
         Err(damaged) => damaged.because(error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Images;
+
+    #[test]
+    fn what_kubeadm_begins_with_comes_first_and_what_nobody_knows_last() {
+        let names = ["coredns", "kube-proxy", "etcd", "pause", "kube-apiserver"];
+        let images = names.map(|name| ktest::image(name, name));
+        let artifacts = ktest::artifacts([], images);
+        let names = |images: &Images| {
+            let images = images.all[images.own.clone()].iter();
+            images.map(|image| image.reference.clone()).collect::<Vec<_>>()
+        };
+        let first = ["kube-apiserver", "pause", "kube-proxy"];
+        let others = ["coredns", "etcd"];
+        let around = Images::around_init(&artifacts);
+        assert_eq!(around.each_ref().map(names), [first.to_vec(), others.to_vec()]);
+        assert_eq!(names(&Images::all(&artifacts)), [&first[..], &others].concat());
+    }
 }

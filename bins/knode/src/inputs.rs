@@ -1,8 +1,9 @@
 //! Everything the phase goes by, read and found fit.
 
-use khost::{Error, Result, Tool, artifacts};
+use khost::{Error, Result, Tool, artifacts, fs};
 use kspec::{
-    Cluster, Node,
+    Cluster, Node, Role,
+    paths::JOIN_DOCUMENT,
     state::{Artifacts, Facts, FileArtifact, ImageArtifact},
 };
 
@@ -17,6 +18,8 @@ pub(crate) struct Inputs {
     pub(crate) artifacts: Artifacts,
     pub(crate) credentials: Credentials,
     pub(crate) driver: Driver,
+    /// `kubeadm init` is to run here, where there is no cluster yet.
+    pub(crate) makes_the_cluster: bool,
 }
 
 impl Inputs {
@@ -34,7 +37,10 @@ impl Inputs {
         let credentials = Credentials::read(&cluster.download, &tool.host)?;
         credentials.stay_private(&cluster.containerd.registries)?;
         let driver = Driver::of(cluster.kubelet.cgroup_driver, &tool.host);
-        Ok(Self { cluster, node, facts, artifacts, credentials, driver })
+        let first = cluster.with_role(Role::ControlPlane).next();
+        let makes_the_cluster = first.is_some_and(|first| first.name == node.name)
+            && !fs::exists(&tool.host.path(JOIN_DOCUMENT)); // it is being replaced
+        Ok(Self { cluster, node, facts, artifacts, credentials, driver, makes_the_cluster })
     }
 
     /// The file that the lock calls `name`.
@@ -102,7 +108,8 @@ pub(crate) mod tests {
         let artifacts =
             ktest::artifacts(files, [ktest::image("pause", "registry.k8s.io/pause:3.10")]);
         let (credentials, driver) = (Credentials::default(), Driver::Systemd);
-        Inputs { cluster, node, facts, artifacts, credentials, driver }
+        let makes_the_cluster = true;
+        Inputs { cluster, node, facts, artifacts, credentials, driver, makes_the_cluster }
     }
 
     fn member(name: &str) -> Member {

@@ -104,16 +104,26 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.add(Directory::new("/var/lib/cni").filled());
     steps.add(containerd_unit::unit());
     steps.add(ctr::answers());
-    steps.add(Images::wanted(&inputs.artifacts));
 
+    steps.add(Tool::leave(&left(&inputs)?)?);
+    steps.milestone("runtime");
+
+    // A node that joins gets the pods of all DaemonSets at once.
+    let (first, others) = if inputs.makes_the_cluster {
+        let [first, all] = Images::around_init(&inputs.artifacts);
+        (first, Some(all))
+    } else {
+        (Images::all(&inputs.artifacts), None)
+    };
+    steps.add(first);
     steps.add(File::new(kubelet_env::PATH).mode(0o600).text(kubelet_env::render(&inputs)));
     let config = kubelet_config::render(&inputs)?;
     steps.add(File::new(kubelet_config::PATH).mode(0o600).text(config));
     steps.add(File::new(kubelet_unit::PATH).mode(0o600).text(kubelet_unit::TEXT));
     steps.add(kubelet_unit::unit(inputs.driver));
     steps.add(kubelet_unit::works());
-
-    steps.add(Tool::leave(&left(&inputs)?)?);
+    steps.milestone("kubelet");
+    steps.extend(others);
     Ok(steps)
 }
 

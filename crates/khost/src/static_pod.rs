@@ -184,6 +184,15 @@ impl StaticPod {
         Wait::new(self.awaited("healthy", what), move |context| pod.ask(context))
     }
 
+    /// Wait until it is healthy but for one of the things that an API server does at its start: `hook`
+    /// is one that `/readyz?verbose` lists as `poststarthook/HOOK`.
+    pub fn healthy_but_for(&self, hook: &str) -> Wait {
+        let pod =
+            Self { url: format!("{}?exclude=poststarthook/{hook}", self.url), ..self.clone() };
+        let what = format!("the {} on {}", pod.component.name(), pod.url);
+        Wait::new(pod.awaited("begun", what), move |context| pod.ask(context))
+    }
+
     /// Whether it is healthy at this moment.
     pub fn is_healthy(&self, host: &Host) -> Result<bool> {
         Ok(self.asked(host)?.is_ok_and(|answer| answer.status == 200))

@@ -23,6 +23,8 @@ pub const MANIFEST_DIR: &str = "/etc/kubernetes/manifests";
 pub const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
 /// The kubelet's own kubeconfig; it exists once the node has joined a cluster.
 pub const KUBELET_CONF: &str = "/etc/kubernetes/kubelet.conf";
+/// What `kcp join` was given, 0600, until `kcp apply` has joined.
+pub const JOIN_DOCUMENT: &str = "/etc/kubernetes/kubeadm-join.json";
 /// etcd's certificates (`etcd_cert_dir`).
 pub const ETCD_CERT_DIR: &str = "/etc/ssl/etcd/ssl";
 /// etcd's data (`etcd_data_dir`).

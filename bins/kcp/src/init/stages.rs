@@ -3,13 +3,18 @@
 //! A controller manager or scheduler that starts beside the API server asks it too early, and again
 //! only 2 to 4 seconds later (client-go's `leaderelection`, `RetryPeriod` and `JitterFactor`); until
 //! then it only takes processor time from what it waits for. One that finds it ready is at work at
-//! once, and comes up while the other parts write what the cluster has to know.
+//! once.
+//!
+//! A second after its first answer the API server begins to write what a cluster begins with. All but
+//! the hundred roles, without which the others can do nothing, is soon there; that is when the two are
+//! let go, for they take as long to come up as the roles take to be written.
 
 use std::time::{Duration, Instant};
 
 use khost::{
     Context, Result, Step as _,
     static_pod::{Component, StaticPod},
+    steps::wait::Wait,
 };
 
 use crate::kubeadm;
@@ -42,6 +47,9 @@ const PHASES: [&str; 17] = [
     "show-join-command",
 ];
 
+/// What it is then still at (`pkg/registry/rbac/rest`).
+const ROLES: &str = "rbac/bootstrap-roles";
+
 const API_SERVER: [&str; 6] =
     ["preflight", "certs", "kubeconfig", "etcd", "control-plane/apiserver", "kubelet-start"];
 const CONTROLLERS: [&str; 2] = ["control-plane/controller-manager", "control-plane/scheduler"];
@@ -66,12 +74,13 @@ pub(super) fn run(
         kubeadm::run(context, &["init", &only(phases), flag], left().as_secs())
     };
     kubeadm(&API_SERVER, &format!("--ignore-preflight-errors={}", ignored.join(",")))?;
-    let waiting = Context::new(context.host, context.report, Some(left()));
-    pods[Component::ApiServer as usize].healthy().apply(&waiting)?;
-    for phases in [&CONTROLLERS[..], &CLUSTER, &TOKENS] {
-        kubeadm(phases, "--skip-token-print")?;
-    }
-    Ok(())
+    let api_server = &pods[Component::ApiServer as usize];
+    let wait = |until: Wait| until.apply(&Context::new(context.host, context.report, Some(left())));
+    wait(api_server.healthy_but_for(ROLES))?;
+    kubeadm(&CONTROLLERS, "--skip-token-print")?;
+    wait(api_server.healthy())?;
+    kubeadm(&CLUSTER, "--skip-token-print")?;
+    kubeadm(&TOKENS, "--skip-token-print")
 }
 
 /// Every other phase is passed over.

@@ -9,7 +9,7 @@ use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 pub(crate) use delete::delete;
 pub use difference::Difference;
 use difference::{first_difference, pretty, projected};
-use group::Group;
+use group::{Group, Live};
 use serde_json::{Value, json};
 
 use crate::{
@@ -70,7 +70,9 @@ impl Manifest {
 
     fn alone(named: Named) -> Self {
         let own = Rc::new(named);
-        Self { group: Group::of(vec![Rc::clone(&own)]), own, applied: Cell::new(false) }
+        let all = vec![Rc::clone(&own)];
+        let before = Rc::new(Live::new(all.clone()));
+        Self { group: Group::new(all, &before), own, applied: Cell::new(false) }
     }
 
     /// What its pods bring about on the machine. Reset puts that back once they are gone.
@@ -87,13 +89,17 @@ impl Manifest {
         Self::alone(Named { stateless: true, ..(*self.own).clone() })
     }
 
-    /// `manifests` of one phase, to be looked at and applied together.
-    pub fn together(manifests: Vec<Self>) -> Vec<Self> {
-        let all: Vec<_> = manifests.into_iter().map(|manifest| manifest.own).collect();
-        let group = Group::of(all.clone());
-        all.into_iter()
-            .map(|own| Self { own, group: Rc::clone(&group), applied: Cell::new(false) })
-            .collect()
+    /// Manifests of one phase, to be looked at together, and those of each of `groups` to be
+    /// applied together.
+    pub fn together<const N: usize>(groups: [Vec<Self>; N]) -> [Vec<Self>; N] {
+        let named = |manifest: &Self| Rc::clone(&manifest.own);
+        let before = Rc::new(Live::new(groups.iter().flatten().map(named).collect()));
+        groups.map(|manifests| {
+            let all: Vec<_> = manifests.iter().map(named).collect();
+            let group = Group::new(all.clone(), &before);
+            let of = |own| Self { own, group: Rc::clone(&group), applied: Cell::new(false) };
+            all.into_iter().map(of).collect()
+        })
     }
 }
 

@@ -15,36 +15,51 @@ use crate::{
     wait::{Awaited, Seen, until},
 };
 
-/// Manifests that are asked for with one `kubectl get`, and of which those that differ are applied
-/// with one `kubectl apply`, when the first of them is: each call asks the API server for all that
-/// it serves before it says a word.
+/// Manifests of which those that differ are applied with one `kubectl apply`, when the first of them
+/// is: each call asks the API server for all that it serves before it says a word.
 #[derive(Debug)]
 pub(super) struct Group {
     all: Vec<Rc<Named>>,
-    before: OnceCell<Vec<Value>>,
-    after: OnceCell<Vec<Value>>,
-    going: OnceCell<Vec<Value>>,
+    before: Rc<Live>,
+    after: Live,
     pub(super) applied: Cell<bool>,
 }
 
-impl Group {
-    pub(super) fn of(all: Vec<Rc<Named>>) -> Rc<Self> {
-        let (before, after, going) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        Rc::new(Self { all, before, after, going, applied: Cell::new(false) })
+/// The objects of some manifests as they are in the cluster, asked for with one `kubectl get`.
+#[derive(Debug)]
+pub(super) struct Live {
+    of: Vec<Rc<Named>>,
+    seen: OnceCell<Vec<Value>>,
+    going: OnceCell<Vec<Value>>,
+}
+
+impl Live {
+    pub(super) fn new(of: Vec<Rc<Named>>) -> Self {
+        Self { of, seen: OnceCell::new(), going: OnceCell::new() }
     }
 
-    /// Their objects as they are in the cluster: as they were before any was applied, or are now.
     /// What is being deleted is as good as gone.
-    pub(super) fn live(&self, after: bool) -> Result<&[Value]> {
-        let seen = if after { &self.after } else { &self.before };
-        if seen.get().is_none() {
-            let list = list(self.all.iter().flat_map(|named| &named.objects));
-            let found = Kubectl::admin().get(&list)?;
+    fn get(&self) -> Result<&[Value]> {
+        if self.seen.get().is_none() {
+            let found = Kubectl::admin().get(&list(self.of.iter().flat_map(|one| &one.objects)))?;
             let (going, found) = found.into_iter().partition(is_going);
             self.going.get_or_init(|| going);
-            return Ok(seen.get_or_init(|| found));
+            return Ok(self.seen.get_or_init(|| found));
         }
-        Ok(seen.get().map_or(&[], Vec::as_slice))
+        Ok(self.seen.get().map_or(&[], Vec::as_slice))
+    }
+}
+
+impl Group {
+    /// Of `all`, which `before` looks at, perhaps among others.
+    pub(super) fn new(all: Vec<Rc<Named>>, before: &Rc<Live>) -> Rc<Self> {
+        let (before, after) = (Rc::clone(before), Live::new(all.clone()));
+        Rc::new(Self { all, before, after, applied: Cell::new(false) })
+    }
+
+    /// As they were before any was applied, or are now.
+    pub(super) fn live(&self, after: bool) -> Result<&[Value]> {
+        if after { self.after.get() } else { self.before.get() }
     }
 
     /// Those that are to be applied, as long as none has been.
@@ -64,7 +79,7 @@ impl Group {
     /// Wait until what was being deleted is gone. A namespace takes seconds, and lets nothing be
     /// made in it meanwhile; anything else would go although it has just been applied.
     pub(super) fn vacated(&self, context: &Context<'_>) -> Result<()> {
-        let going = self.going.get().map_or(&[][..], Vec::as_slice);
+        let going = self.before.going.get().map_or(&[][..], Vec::as_slice);
         let Some(first) = going.first() else { return Ok(()) };
         let (kind, metadata) = (first["kind"].as_str(), &first["metadata"]);
         let namespace = metadata["namespace"].as_str().map(|name| format!("-n {name} "));
