@@ -138,7 +138,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let (dns, all): (Vec<_>, Vec<_>) =
         available::waits(&addons).into_iter().partition(|(name, _)| *name == coredns::NAME);
     // Who makes the pods, and the network's before these, needs the processor first.
-    steps.add(StaticPod::new(Component::ControllerManager, &cluster).healthy());
+    steps.add(StaticPod::new(Component::ControllerManager, &cluster).listening());
     steps.extend(first);
     steps.add(network::there());
     // Asked for only now: the controller manager, which signs, need not be waited for any more.

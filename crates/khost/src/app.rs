@@ -7,6 +7,12 @@ use std::{
 };
 
 use clap::{Args, CommandFactory, FromArgMatches, Subcommand};
+use tracing_subscriber::{
+    Layer as _,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use crate::{Result, error::Exit, events, report::talk};
 
@@ -176,20 +182,21 @@ pub fn command<V: Subcommand>(name: &'static str, about: &'static str) -> clap::
 
 fn start_log(verbose: u8) {
     let level = match verbose {
-        0 | 1 => "warn",
-        2 => "debug",
-        _ => "trace",
+        0 | 1 => LevelFilter::WARN,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("K8STEPS_LOG")
-        .unwrap_or_else(|_| format!("warn,khost={level},{0}={level}", program()).into());
-    tracing_subscriber::fmt()
+    let wanted = std::env::var("K8STEPS_LOG").ok().and_then(|wanted| wanted.parse().ok());
+    let own = Targets::new().with_default(LevelFilter::WARN);
+    let own = own.with_target("khost", level).with_target(program(), level);
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr) // stdout is for data
         .with_ansi(io::stderr().is_terminal())
         .without_time() // journald and CI stamp lines themselves
         .with_target(false)
         .log_internal_errors(false) // a log that cannot be written stops nothing
-        .with_env_filter(filter)
-        .init();
+        .with_filter(wanted.unwrap_or(own));
+    tracing_subscriber::registry().with(layer).init();
 }
 
 fn program() -> String {

@@ -184,6 +184,18 @@ impl StaticPod {
         Wait::new(self.awaited("healthy", what), move |context| pod.ask(context))
     }
 
+    /// Wait until it takes connections: its program has started.
+    pub fn listening(&self) -> Wait {
+        let pod = self.clone();
+        let what = format!("the {} on {}", self.component.name(), self.url);
+        Wait::new(self.awaited("listening", what), move |context| {
+            Ok(match http::takes_connections(&pod.url) {
+                Ok(()) => Seen::Ready,
+                Err(seen) => pod.not_yet(context, &seen),
+            })
+        })
+    }
+
     /// Wait until it is healthy but for one of the things that an API server does at its start: `hook`
     /// is one that `/readyz?verbose` lists as `poststarthook/HOOK`.
     pub fn healthy_but_for(&self, hook: &str) -> Wait {
