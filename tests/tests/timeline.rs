@@ -4,13 +4,14 @@
 
 use std::{path::Path, process::Command};
 
-/// Two phases side by side, one that reads what the first leaves, and kprep once more at the end.
+/// Two phases side by side, one that reads what the first leaves, up to a milestone, and kprep once
+/// more at the end.
 const EVENTS: &str = r#"{"schema":1,"at":100.0,"phase":"kprep","event":"started","what":"apply"}
 {"schema":1,"at":100.0,"phase":"kfetch","event":"started","what":"apply"}
 {"schema":1,"at":100.2,"phase":"kprep","event":"changing","step":"file:/a","what":"create \"/a\""}
 {"schema":1,"at":101.0,"phase":"kprep","event":"changed","step":"file:/a","what":"create \"/a\""}
 {"schema":1,"at":101.0,"phase":"kprep","event":"ended","code":0,"user_seconds":0.1,"system_seconds":0.1,"peak_kib":9000}
-{"schema":1,"at":101.1,"phase":"kpki","event":"started","what":"apply"}
+{"schema":1,"at":101.1,"phase":"kpki","event":"started","what":"apply --until issued"}
 {"schema":1,"at":101.1,"phase":"kpki","event":"read","what":"/var/lib/k8steps/facts.json","made_by":"kprep apply"}
 {"schema":1,"at":101.2,"phase":"kpki","event":"waiting","step":"wait:x","what":"x </script>"}
 {"schema":1,"at":104.2,"phase":"kpki","event":"healthy","step":"wait:x","what":"x </script>"}
@@ -40,15 +41,15 @@ fn a_run_fits_on_a_screen() {
     let (said, code) = script("chart", &[EVENTS]);
     assert_eq!(code, 0, "{said}");
     let expected = "\
-kprep      ##########........................................    1.0 s
-kfetch     ####################..............................    2.0 s
-kpki       ...........###############################........    3.1 s
-kprep dns  ...........................................#######    0.7 s
-all                                                              5.0 s
+kprep         ##########........................................    1.0 s
+kfetch        ####################..............................    2.0 s
+kpki issued   ...........###############################........    3.1 s
+kprep dns     ...........................................#######    0.7 s
+all                                                                 5.0 s
 
 longest steps
-   3.0 s  kpki   x </script>
-   0.8 s  kprep  create \"/a\"
+   3.0 s  kpki issued   x </script>
+   0.8 s  kprep         create \"/a\"
 ";
     assert_eq!(said, expected);
 }
