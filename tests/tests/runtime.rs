@@ -55,7 +55,8 @@ fn images(node: &Node) {
     let done: usize = node.must(PRESENT).trim().parse().unwrap();
     assert!(done > 0, "a killed import has nothing to show");
     if done < all {
-        let planned = node.must("{ knode plan 2>/dev/null || test $? = 3; } | grep -c '^    +.* sha256:'");
+        let planned =
+            node.must("{ knode plan 2>/dev/null || test $? = 3; } | grep -c '^    +.* sha256:'");
         assert_eq!(planned.trim(), (all - done).to_string());
     }
     // Where containerd cannot reach what is offered, it says so; and nothing of the offer is left.
