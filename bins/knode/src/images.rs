@@ -41,6 +41,8 @@ const ORDER: [&str; 11] = [
 ];
 /// As many of them are what kubeadm begins with.
 const INIT: usize = 5;
+/// The id of the step that brings these alone.
+const INIT_ID: &str = "images:init";
 
 /// Images that containerd is to have.
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl Images {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         let workers = (processors / 2).clamp(1, WORKERS);
         [
-            Self { id: "images:init", own: 0..init, seen, ..first },
+            Self { id: INIT_ID, own: 0..init, seen, ..first },
             Self { own: init..end, workers, ..others },
         ]
     }
@@ -140,6 +142,8 @@ impl Step for Images {
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let images = image::all(context.host, self.missing(context.host)?)?;
         let registry = Registry::open(context.host, &images)?;
+        // In one go with those of init nothing has begun yet that needs a processor.
+        let workers = if context.changes(INIT_ID) { WORKERS } else { self.workers };
         let failed = Mutex::new(None);
         let waiting = Mutex::new(images.iter());
         let next = || {
@@ -147,7 +151,7 @@ impl Step for Images {
             waiting.lock().ok().filter(|_| may_go_on)?.next()
         };
         thread::scope(|scope| {
-            for _ in 0..self.workers {
+            for _ in 0..workers {
                 scope.spawn(|| {
                     while let Some(image) = next() {
                         let pulled = pull(image, registry.hosts_dir());
