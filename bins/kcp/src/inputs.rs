@@ -2,7 +2,7 @@
 
 use khost::{Error, Result, Tool, fs, static_pod::Component};
 use kspec::{
-    Cluster, JoinDocument, Node, Role,
+    Cluster, JoinDocument, Node,
     state::{Artifacts, Certificate, EtcdState, Facts, Member, NodeState, PkiState},
 };
 
@@ -74,8 +74,7 @@ impl Inputs {
     /// Whether this node, of all control planes, tells the cluster how it is configured: what it
     /// would say otherwise than the others would change back and forth.
     pub(crate) fn speaks_for_all(&self) -> bool {
-        let first = self.cluster.with_role(Role::ControlPlane).next();
-        first.is_some_and(|first| first.name == self.node.name)
+        self.cluster.is_first_control_plane(&self.node)
     }
 
     /// Names and addresses in the API server's certificate.
@@ -87,11 +86,10 @@ impl Inputs {
 /// The first control plane makes the cluster, all others join it; and so does the first where it
 /// was given a document for that, since it is being replaced.
 fn joins(cluster: &Cluster, node: &Node, made: &Marker, has_document: bool) -> bool {
-    let first = cluster.with_role(Role::ControlPlane).next();
     if made.is_initialised() {
         return made.joined;
     }
-    has_document || first.is_none_or(|first| first.name != node.name)
+    has_document || !cluster.is_first_control_plane(node)
 }
 
 #[cfg(test)]

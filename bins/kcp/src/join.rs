@@ -205,7 +205,6 @@ mod tests {
     };
 
     use super::{BOOTSTRAP_CONF, Join, Joining, SECRETS};
-
     use crate::{kubeadm_config::tests::inputs, marker::Marker};
 
     /// What is on a node whose kubelet has its kubeconfig, before the end of a join.

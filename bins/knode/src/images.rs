@@ -1,8 +1,15 @@
 //! The images of the store, imported into containerd and unpacked, so that no pod waits for one.
 
 use std::{
-    cell::RefCell, collections::BTreeMap, num::NonZero, ops::Range, path::Path, rc::Rc,
-    sync::Mutex, thread, time::Duration,
+    cell::{RefCell, RefMut},
+    collections::BTreeMap,
+    num::NonZero,
+    ops::Range,
+    path::Path,
+    rc::Rc,
+    sync::Mutex,
+    thread,
+    time::Duration,
 };
 
 use khost::{Change, Context, Detail, Host, Result, Status, Step, Thing, fs};
@@ -84,14 +91,17 @@ impl Images {
         ]
     }
 
+    /// What containerd has, asked for once until something is imported.
+    fn present(&self, host: &Host) -> Result<RefMut<'_, BTreeMap<String, Sha256>>> {
+        if self.seen.borrow().is_none() {
+            self.seen.replace(Some(present(host)?));
+        }
+        Ok(RefMut::map(self.seen.borrow_mut(), |seen| seen.get_or_insert_default()))
+    }
+
     /// Those that containerd does not have, or has under another digest.
     fn missing(&self, host: &Host) -> Result<Vec<&ImageArtifact>> {
-        let mut seen = self.seen.borrow_mut();
-        let present = match seen.take() {
-            Some(present) => present,
-            None => present(host)?,
-        };
-        let present = seen.insert(present);
+        let present = self.present(host)?;
         let missing = |image: &&ImageArtifact| present.get(&image.reference) != Some(&image.digest);
         Ok(self.all[self.own.clone()].iter().filter(missing).collect())
     }
@@ -126,7 +136,7 @@ impl Step for Images {
     }
 
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
-        let present = present(context.host)?;
+        let present = self.present(context.host)?;
         // Of all, in the first of the steps: reset takes images away once the kubelet is stopped.
         let new = self.all.iter().map(|image| &image.reference);
         let new: Vec<_> = new.filter(|name| !present.contains_key(*name)).cloned().collect();

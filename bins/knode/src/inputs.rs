@@ -2,7 +2,7 @@
 
 use khost::{Error, Result, Tool, artifacts, fs};
 use kspec::{
-    Cluster, Node, Role,
+    Cluster, Node,
     paths::JOIN_DOCUMENT,
     state::{Artifacts, Facts, FileArtifact, ImageArtifact},
 };
@@ -37,9 +37,8 @@ impl Inputs {
         let credentials = Credentials::read(&cluster.download, &tool.host)?;
         credentials.stay_private(&cluster.containerd.registries)?;
         let driver = Driver::of(cluster.kubelet.cgroup_driver, &tool.host);
-        let first = cluster.with_role(Role::ControlPlane).next();
-        let makes_the_cluster = first.is_some_and(|first| first.name == node.name)
-            && !fs::exists(&tool.host.path(JOIN_DOCUMENT)); // it is being replaced
+        let makes_the_cluster =
+            cluster.is_first_control_plane(&node) && !fs::exists(&tool.host.path(JOIN_DOCUMENT)); // it is being replaced
         Ok(Self { cluster, node, facts, artifacts, credentials, driver, makes_the_cluster })
     }
 

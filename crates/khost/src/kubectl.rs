@@ -73,10 +73,7 @@ impl Kubectl {
         let cmd = self.cmd(&args).args(more.iter().copied());
         let output = cmd.input(manifest).accept(&[0, 1]).run()?;
         if output.code != 0 && !unknown_kind(&output.stderr) {
-            let lines = output.stderr.trim().to_owned();
-            return Err(Error::host("kubectl-failed", "cannot read from the API server")
-                .because(lines)
-                .hint("see whether it runs: `kcp check`"));
+            return Err(unreadable(&output.stderr));
         }
         objects(&output.stdout)
     }
@@ -97,9 +94,7 @@ impl Kubectl {
         if output.stderr.contains("(NotFound)") {
             return Ok(None);
         }
-        Err(Error::host("kubectl-failed", "cannot read from the API server")
-            .because(output.stderr.trim().to_owned())
-            .hint("see whether it runs: `kcp check`"))
+        Err(unreadable(&output.stderr))
     }
 
     /// What the objects of `manifest` would be after [`Kubectl::apply`], in the same order. The
@@ -153,6 +148,12 @@ pub fn objects(json: &str) -> Result<Vec<Value>> {
         Some(items) if value.get("kind").is_some_and(|kind| kind == "List") => items.clone(),
         _ => vec![value],
     })
+}
+
+fn unreadable(stderr: &str) -> Error {
+    Error::host("kubectl-failed", "cannot read from the API server")
+        .because(stderr.trim().to_owned())
+        .hint("see whether it runs: `kcp check`")
 }
 
 fn parse(json: &str) -> Result<Value> {

@@ -204,6 +204,11 @@ impl Cluster {
         self.nodes.iter().filter(move |node| node.is(role))
     }
 
+    /// Whether `node` is the control plane that makes the cluster and speaks for all others.
+    pub fn is_first_control_plane(&self, node: &Node) -> bool {
+        self.with_role(Role::ControlPlane).next().is_some_and(|first| first.name == node.name)
+    }
+
     /// The node called `name`.
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.iter().find(|node| node.name == name)
