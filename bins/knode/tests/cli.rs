@@ -84,6 +84,22 @@ fn the_later_phases_learn_what_runs_here() {
 }
 
 #[test]
+fn a_milestone_is_the_beginning_of_the_same_list() {
+    let tree = tree("");
+    tree.run(&["apply", "--until", "runtime"], 0);
+    let begun = tree.listing();
+    assert!(begun.contains("var/lib/k8steps/node.json"), "{begun}");
+    assert!(!begun.contains("kubelet.service"), "{begun}");
+    tree.run(&["plan", "--until", "runtime"], 0);
+    let (planned, _) = tree.run(&["plan"], 3);
+    assert!(planned.contains("kubelet.service"), "{planned}");
+    let (_, said) = tree.run(&["apply", "--until", "begin"], 2);
+    assert!(said.contains("choose one of: runtime, kubelet"), "{said}");
+    tree.run(&["apply"], 0);
+    tree.run(&["plan"], 0);
+}
+
+#[test]
 fn a_machine_that_withholds_things_gets_what_it_can_have() {
     let tree = tree("");
     let mut facts: Facts = ktest::facts();
