@@ -4,6 +4,7 @@
 //! on return: file and directory are synced, so power loss cannot undo it. Links on the way are
 //! followed only when they can be trusted: see `fs/place.rs`.
 
+mod copy;
 mod digest;
 mod directory;
 mod foreign;
@@ -18,11 +19,11 @@ use std::{
     path::Path,
 };
 
+pub use copy::copy;
 pub use digest::{copy_hashed, digest, learned, read_digest};
 pub(crate) use digest::{forget, keep, recall};
 pub use directory::{make_dir, make_dirs, remove_empty_dir, remove_tree};
 pub use foreign::{adopt, alien, available, exchange, publish};
-use kspec::Sha256;
 use look::absent;
 pub use look::{
     exists, is_mount_point, link_target, look, look_behind, mode, mounts_below, names, read,
@@ -46,25 +47,6 @@ pub struct Attributes {
 pub fn write(path: &Path, bytes: &[u8], attributes: Attributes) -> Result<()> {
     replace(path, attributes, |file| file.write_all(bytes))
         .map_err(|error| Error::io("write", path, error))
-}
-
-/// Replace `path` with the bytes of `from`, which must have the digest `sha256`.
-pub fn copy(from: &Path, path: &Path, sha256: Sha256, attributes: Attributes) -> Result<()> {
-    let mut source = File::open(from).map_err(|error| Error::io("read", from, error))?;
-    let mut found = None;
-    replace(path, attributes, |file| {
-        let digest = copy_hashed(&mut source, file)?;
-        found = Some(digest);
-        if digest == sha256 { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
-    })
-    .map_err(|error| match found {
-        Some(found) if found != sha256 => {
-            Error::host("digest-mismatch", format!("`{}` is {found}, not {sha256}", from.display()))
-                .hint("run `kfetch apply` to fetch it again")
-        }
-        _ => Error::io("write", path, error),
-    })?;
-    learned(path, sha256)
 }
 
 /// Replace `path` with what `fill` writes, or leave it as it is when that fails.

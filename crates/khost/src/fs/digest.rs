@@ -124,8 +124,7 @@ fn known() -> MutexGuard<'static, Table> {
 
 /// How the file at `path` is told from others; none when it is not there, small, or no file.
 fn large(path: &Path) -> Result<Option<Found>> {
-    let found = look(path)?.filter(|found| found.is_file() && found.len() >= LARGE);
-    Ok(found.as_ref().map(Found::from))
+    Ok(look(path)?.as_ref().and_then(Found::large))
 }
 
 /// The files that are known, by path.
@@ -148,24 +147,25 @@ struct Known {
 
 /// What tells a file from any other, and from itself at another time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Found {
+pub(super) struct Found {
     inode: u64,
     size: u64,
     /// ctime, in seconds since the epoch and nanoseconds.
     changed: (i64, u32),
 }
 
-impl From<&Metadata> for Found {
-    fn from(file: &Metadata) -> Self {
-        let nanoseconds = u32::try_from(file.ctime_nsec()).unwrap_or_default();
-        Self { inode: file.ino(), size: file.len(), changed: (file.ctime(), nanoseconds) }
-    }
-}
-
 impl Found {
+    /// How a file that is worth it is told from others.
+    pub(super) fn large(file: &Metadata) -> Option<Self> {
+        let nanoseconds = u32::try_from(file.ctime_nsec()).unwrap_or_default();
+        let changed = (file.ctime(), nanoseconds);
+        let worth = file.is_file() && file.len() >= LARGE;
+        worth.then(|| Self { inode: file.ino(), size: file.len(), changed })
+    }
+
     /// Wait until another change would have another time. Whether that is so: a time to come,
     /// after a clock was put back, says nothing.
-    fn settle(self) -> bool {
+    pub(super) fn settle(self) -> bool {
         let (seconds, nanoseconds) = self.changed;
         let changed = UNIX_EPOCH + Duration::new(seconds.try_into().unwrap_or(0), nanoseconds);
         let Ok(age) = changed.elapsed() else { return false };
