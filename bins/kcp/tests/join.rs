@@ -56,6 +56,45 @@ fn who_does_not_make_the_cluster_joins_it() {
     assert!(worker.contains("kubeadm:join") && !worker.contains("kubeadm-config"), "{worker}");
 }
 
+/// The control plane was made: the first one with `kubeadm init`, another one when it joined.
+fn made(tree: &Tree, joined: bool) {
+    let joined = if joined { "joined yes\n" } else { "" };
+    let marker = format!("names sha256:1\nconfig sha256:2\n{joined}");
+    tree.write("/var/lib/k8steps/control-plane-made-with", &marker);
+}
+
+#[test]
+fn prepared_is_all_that_kubeadm_is_not_needed_for() {
+    let tree = of_three();
+    let around = |node: &str| tree.around("prepared", &["--node", node]);
+    let first = ["kubeconfig:/etc/kubernetes/kubelet.conf", "kubeadm:init"];
+    let further = ["kubeconfig:/etc/kubernetes/scheduler.conf", "kubeadm:join"];
+    let worker = ["program:/usr/local/bin/kubectl", "kubeadm:join"];
+    assert_eq!([around("node1"), around("node2"), around("node0")], [first, further, worker]);
+    made(&tree, false);
+    assert_eq!(around("node1"), first);
+    made(&tree, true);
+    assert_eq!([around("node2"), around("node0")], [further, worker]);
+}
+
+#[test]
+fn a_cluster_is_there_once_it_is_made_and_later_once_the_control_plane_is_in_order() {
+    let tree = of_three();
+    let around = |node: &str| tree.around("cluster", &["--node", node]);
+    let state = "file:/var/lib/k8steps/control-plane.json";
+    let joins = || {
+        assert_eq!(around("node2"), [state, "command:control-plane-settings"]);
+        assert_eq!(around("node0"), [state], "a worker has no more to do");
+    };
+    assert_eq!(around("node1"), [state, "command:kubelet-running"]);
+    joins();
+    made(&tree, false);
+    assert_eq!(around("node1"), [state, "kube-proxy"]);
+    made(&tree, true);
+    assert_eq!(around("node1"), [state, "kube-proxy"], "it was replaced");
+    joins();
+}
+
 #[test]
 fn an_etcd_member_alone_is_no_part_of_the_cluster() {
     let tree = of_three();

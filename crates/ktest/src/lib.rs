@@ -6,6 +6,7 @@ mod expect;
 mod fault;
 mod growth;
 mod life;
+mod order;
 mod samples;
 mod slip;
 
