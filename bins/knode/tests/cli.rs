@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kspec::{
     Arch, Sha256,
+    paths::JOIN_DOCUMENT,
     state::{Artifacts, Facts, NodeState, State as _},
 };
 use ktest::Tree;
@@ -97,6 +98,21 @@ fn a_milestone_is_the_beginning_of_the_same_list() {
     assert!(said.contains("choose one of: runtime, kubelet"), "{said}");
     tree.run(&["apply"], 0);
     tree.run(&["plan"], 0);
+}
+
+#[test]
+fn a_kubelet_finds_all_images_where_its_node_joins_and_those_of_init_where_it_makes_the_cluster() {
+    let tree = tree("[[node]]\nname = \"node0\"\naddress = \"192.0.2.10\"\nroles = [\"worker\"]\n");
+    let images = |node: &str, until: &[&str]| {
+        let steps = tree.order(&[&["--node", node], until].concat()).into_iter();
+        steps.filter(|step| step.starts_with("images")).collect::<Vec<_>>()
+    };
+    let before_the_kubelet = |node: &str| images(node, &["--until", "kubelet"]);
+    assert_eq!(images("node1", &[]), ["images:init", "images"]);
+    assert_eq!(before_the_kubelet("node1"), ["images:init"]);
+    assert_eq!([before_the_kubelet("node0"), images("node0", &[])], [["images"], ["images"]]);
+    tree.write(JOIN_DOCUMENT, "{}"); // the first control plane is being replaced
+    assert_eq!([before_the_kubelet("node1"), images("node1", &[])], [["images"], ["images"]]);
 }
 
 #[test]
