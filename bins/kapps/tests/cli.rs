@@ -92,6 +92,30 @@ fn plan_apply_again_check_and_reset() {
 }
 
 #[test]
+fn who_makes_pods_is_waited_for_first_and_whom_nobody_waits_for_is_applied_late() {
+    let tree = tree("");
+    tree.write(
+        "/etc/k8steps/manifests/own.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: own }\n",
+    );
+    let order = tree.order(&[]);
+    let at = |id: &str| {
+        let found = order.iter().position(|step| step == id);
+        found.unwrap_or_else(|| panic!("{id} not in {order:#?}"))
+    };
+    assert_eq!(at("wait:kube-controller-manager-listening"), 0);
+    for ids in [
+        &["manifest:coredns", "wait:pod-network", "kubelet-certificates", "wait:coredns-answers"],
+        &["wait:coredns-available", "wait:coredns-answers", "manifest:node-feature-discovery"][..],
+        &["manifest:metrics-server", "wait:pod-network"],
+        &["manifest:node-feature-discovery", "wait:node-feature-discovery-available"],
+        &["manifest:node-feature-discovery", "wait:pods-admitted", "manifest:own"],
+    ] {
+        assert!(ids.is_sorted_by_key(|id| at(id)), "{ids:?} are in another order in {order:#?}");
+    }
+}
+
+#[test]
 fn kubelets_requests_are_looked_at_by_a_timer_where_they_are_made() {
     let tree = tree("");
     tree.run(&["apply"], 0);
