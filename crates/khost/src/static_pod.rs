@@ -179,16 +179,19 @@ impl StaticPod {
 
     /// Wait until it is healthy.
     pub fn healthy(&self) -> Wait {
-        let pod = self.clone();
-        let what = format!("the {} on {}", self.component.name(), self.url);
-        Wait::new(self.awaited("healthy", what), move |context| pod.ask(context))
+        self.clone().wait("healthy", Self::ask)
+    }
+
+    /// Wait until it is healthy but for one of the things that an API server does at its start: `hook`
+    /// is one that `/readyz?verbose` lists as `poststarthook/HOOK`.
+    pub fn healthy_but_for(&self, hook: &str) -> Wait {
+        let url = format!("{}?exclude=poststarthook/{hook}", self.url);
+        Self { url, ..self.clone() }.wait("begun", Self::ask)
     }
 
     /// Wait until it takes connections: its program has started.
     pub fn listening(&self) -> Wait {
-        let pod = self.clone();
-        let what = format!("the {} on {}", self.component.name(), self.url);
-        Wait::new(self.awaited("listening", what), move |context| {
+        self.clone().wait("listening", |pod, context| {
             Ok(match http::takes_connections(&pod.url) {
                 Ok(()) => Seen::Ready,
                 Err(seen) => pod.not_yet(context, &seen),
@@ -196,13 +199,9 @@ impl StaticPod {
         })
     }
 
-    /// Wait until it is healthy but for one of the things that an API server does at its start: `hook`
-    /// is one that `/readyz?verbose` lists as `poststarthook/HOOK`.
-    pub fn healthy_but_for(&self, hook: &str) -> Wait {
-        let pod =
-            Self { url: format!("{}?exclude=poststarthook/{hook}", self.url), ..self.clone() };
-        let what = format!("the {} on {}", pod.component.name(), pod.url);
-        Wait::new(pod.awaited("begun", what), move |context| pod.ask(context))
+    fn wait(self, end: &str, look: fn(&Self, &Context<'_>) -> Result<Seen>) -> Wait {
+        let what = format!("the {} on {}", self.component.name(), self.url);
+        Wait::new(self.awaited(end, what), move |context| look(&self, context))
     }
 
     /// Whether it is healthy at this moment.
@@ -360,29 +359,4 @@ fn failing(body: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use kspec::Cluster;
-
-    use super::{Component, failing};
-
-    #[test]
-    fn a_component_is_asked_at_loopback_unless_bound_elsewhere() {
-        let mut cluster = Cluster::example("node1", "192.0.2.11".parse().unwrap());
-        let mut url = |address: &str| {
-            let args = &mut cluster.control_plane.scheduler_args;
-            args.insert("bind-address".into(), address.into());
-            Component::Scheduler.url(&cluster)
-        };
-        assert_eq!(url("::"), "https://127.0.0.1:10259");
-        assert_eq!(url("192.0.2.11"), "https://192.0.2.11:10259");
-        assert_eq!(url("2001:db8::1"), "https://[2001:db8::1]:10259");
-        assert_eq!(Component::ApiServer.url(&cluster), "https://127.0.0.1:6443");
-    }
-
-    #[test]
-    fn only_failing_checks_are_told() {
-        let body = "[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n";
-        assert_eq!(failing(body), "[-]etcd failed: reason withheld");
-        assert_eq!(failing("Unauthorized\n"), "Unauthorized");
-    }
-}
+mod tests;
