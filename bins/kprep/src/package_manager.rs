@@ -48,11 +48,17 @@ mod tests {
 
     #[test]
     fn apt_has_a_proxy_for_each_scheme() {
-        let proxy = Proxy { http: "http://proxy.example:3128".into(), ..Proxy::default() };
+        let mut proxy = Proxy { http: "http://proxy.example:3128".into(), ..Proxy::default() };
         insta::assert_snapshot!(super::apt(&proxy), @r#"
         // kprep: the proxy of cluster.toml
         Acquire::http::Proxy "http://proxy.example:3128";
         Acquire::https::Proxy "http://proxy.example:3128";
+        "#);
+        proxy.https = "http://other.example:3129".into();
+        insta::assert_snapshot!(super::apt(&proxy), @r#"
+        // kprep: the proxy of cluster.toml
+        Acquire::http::Proxy "http://proxy.example:3128";
+        Acquire::https::Proxy "http://other.example:3129";
         "#);
     }
 }

@@ -32,6 +32,10 @@ const ENFORCING: [&str; 2] = ["libselinux-utils", "policycoreutils-python-utils"
 
 /// The packages a node of `cluster` needs.
 pub(crate) fn needed(cluster: &Cluster, family: Family) -> Packages {
+    Packages::new(family, &all(cluster, family))
+}
+
+fn all(cluster: &Cluster, family: Family) -> Vec<&str> {
     let mut names = names(cluster.kube_proxy.mode, family);
     if cluster.host.selinux == Selinux::Enforcing && family == Family::RedHat {
         names.extend(ENFORCING);
@@ -39,7 +43,7 @@ pub(crate) fn needed(cluster: &Cluster, family: Family) -> Packages {
     names.extend(cluster.host.packages.iter().map(String::as_str));
     names.sort_unstable();
     names.dedup();
-    Packages::new(family, &names)
+    names
 }
 
 fn names(mode: KubeProxyMode, family: Family) -> Vec<&'static str> {
@@ -58,9 +62,13 @@ fn names(mode: KubeProxyMode, family: Family) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use kspec::{cluster::KubeProxyMode, state::Family};
+    use kspec::{
+        Cluster,
+        cluster::{KubeProxyMode, Selinux},
+        state::Family,
+    };
 
-    use super::names;
+    use super::{all, names};
 
     #[test]
     fn debian() {
@@ -77,5 +85,23 @@ mod tests {
         let has = |mode, name| names(mode, Family::Debian).contains(&name);
         assert!(has(KubeProxyMode::Ipvs, "ipvsadm") && !has(KubeProxyMode::Ipvs, "ipset"));
         assert!(has(KubeProxyMode::Nftables, "nftables") && has(KubeProxyMode::Nftables, "ipset"));
+    }
+
+    #[test]
+    fn the_operators_own_and_what_labels_files_come_along_once() {
+        let mut cluster = Cluster::example("node1", [192, 0, 2, 11].into());
+        let more = |cluster: &Cluster, family| {
+            let mut more = all(cluster, family);
+            for usual in names(cluster.kube_proxy.mode, family) {
+                more.remove(more.iter().position(|name| *name == usual).unwrap());
+            }
+            more.join(" ")
+        };
+        assert_eq!(more(&cluster, Family::RedHat), "");
+        cluster.host.packages = ["tar", "htop"].map(Into::into).to_vec();
+        cluster.host.selinux = Selinux::Enforcing;
+        assert_eq!(more(&cluster, Family::Debian), "htop");
+        let labelling = "htop libselinux-utils policycoreutils-python-utils";
+        assert_eq!(more(&cluster, Family::RedHat), labelling);
     }
 }

@@ -9,12 +9,12 @@ pub(crate) fn quietly(program: &str) -> Cmd {
 
 /// The names of all packages that are installed.
 pub(crate) fn installed() -> Result<Vec<String>> {
-    in_state(|state| state == "installed")
+    in_state(is_installed)
 }
 
 /// The names of all packages that are there, were it half.
 pub(crate) fn present() -> Result<Vec<String>> {
-    in_state(|state| !["not-installed", "config-files"].contains(&state))
+    in_state(is_there)
 }
 
 /// Finish what a killed dpkg began: apt does nothing before. What it cannot finish, for something
@@ -27,7 +27,7 @@ pub(crate) fn finish() -> Result<()> {
 /// The names of packages that a killed dpkg had begun to unpack. apt takes them for installed, and
 /// does nothing about them until it is told to install them anew.
 pub(crate) fn torn() -> Result<Vec<String>> {
-    in_state(|state| state == "half-installed")
+    in_state(is_torn)
 }
 
 /// Those of `names` that apt notes as needed by others only.
@@ -37,6 +37,18 @@ pub(crate) fn automatic(names: &[String]) -> Result<Vec<String>> {
     }
     let told = Cmd::new("apt-mark").arg("showauto").args(names).run()?.stdout;
     Ok(told.lines().map(Into::into).collect())
+}
+
+fn is_installed(state: &str) -> bool {
+    state == "installed"
+}
+
+fn is_there(state: &str) -> bool {
+    !["not-installed", "config-files"].contains(&state)
+}
+
+fn is_torn(state: &str) -> bool {
+    state == "half-installed"
 }
 
 fn in_state(wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
@@ -52,12 +64,14 @@ fn read(list: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::{is_installed, is_there, is_torn, read};
+
     #[test]
     fn the_state_tells_a_package_from_what_is_left_of_one() {
-        let list = "curl installed\nipset half-installed\nrsync config-files\nsocat unpacked\n";
-        let half = super::read(list, |state| state == "half-installed");
-        assert_eq!(half, ["ipset"]);
-        let there = super::read(list, |state| !["not-installed", "config-files"].contains(&state));
-        assert_eq!(there, ["curl", "ipset", "socat"]);
+        let list = "curl installed\nipset half-installed\nnano not-installed\n\
+                    rsync config-files\nsocat unpacked\ntar half-configured\n";
+        assert_eq!(read(list, is_installed), ["curl"]);
+        assert_eq!(read(list, is_torn), ["ipset"]);
+        assert_eq!(read(list, is_there), ["curl", "ipset", "socat", "tar"]);
     }
 }

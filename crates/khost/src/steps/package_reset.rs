@@ -99,6 +99,12 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_is_ours_nothing_is_asked() {
+        let found = free(&[], |names| panic!("{names:?}")).unwrap();
+        assert_eq!(found, Sorted { free: Vec::new(), needed: Vec::new(), by: Vec::new() });
+    }
+
+    #[test]
     fn what_others_need_stays_and_nothing_else() {
         let ours = names("ipset ipset-libs conntrack either or");
         for (needs, left, by) in [
