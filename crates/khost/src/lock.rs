@@ -334,6 +334,15 @@ mod tests {
     }
 
     #[test]
+    fn what_others_share_is_not_removed() {
+        let (_root, host) = machine();
+        let _one = Lock::take(&host, "one").unwrap();
+        Lock::take(&host, "two").unwrap().remove().unwrap();
+        let error = Lock::take_machine(&host, "two").unwrap_err();
+        assert_eq!(error.code(), "already-running");
+    }
+
+    #[test]
     #[expect(clippy::disallowed_methods, reason = "another process, in a test")]
     fn the_holder_is_named_whatever_the_file_says() {
         let root = tempfile::tempdir().unwrap();

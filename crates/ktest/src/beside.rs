@@ -24,8 +24,8 @@ impl Tree {
     /// 1. beside an `apply` or a `reset` that stopped in the middle of its work others are refused
     ///    and told its pid, `plan` and `check` are not, and it ends as if nobody had been there;
     /// 2. the same beside others, of whom only their locks are there: another phase's `apply` lets
-    ///    `apply` work and not `reset`, another one's `reset` and a pipeline let nobody work but
-    ///    what the pipeline starts;
+    ///    `apply` work and not `reset`, another one's `reset` and a pipeline let nobody work, or read
+    ///    what it would go by, but what the pipeline starts;
     /// 3. of two that are started at the same moment, one works and the other works or is refused,
     ///    and what they leave is not torn.
     #[expect(clippy::missing_panics_doc, reason = "only tests call this")]
@@ -74,6 +74,8 @@ impl Tree {
             let alone = Holder::of(self, name, &[]);
             self.gives_way(RESET, alone.pid());
             self.gives_way(APPLY, alone.pid());
+            // What it reads may be another one by the time that it changes something.
+            self.gives_way(&["apply", "--config", "/nowhere"], alone.pid());
             drop(alone);
         }
         self.works_below_a_pipeline(RESET);
