@@ -4,7 +4,6 @@
 use khost::{Result, Thing, steps::manifest::Manifest, template};
 use kspec::{
     Cluster, Sha256,
-    paths::CNI_BIN_DIR,
     state::{Artifacts, ControlPlaneState},
 };
 use serde_json::{Value, json};
@@ -25,7 +24,6 @@ pub(crate) fn applied(
     let flannel = &cluster.network.flannel;
     let mut causes = vec![
         Thing::Tree("/run/flannel".into()),
-        Thing::File(format!("{CNI_BIN_DIR}/flannel").into()),
         Thing::File(runtime::PATH.into()),
         Thing::Routes(cluster.network.pod_cidr),
         Thing::Chains("CNI-".into()), // by the portmap program
@@ -57,7 +55,6 @@ pub(crate) fn render(
     let config_digest = Sha256::of(format!("{cni_conf}\n{net_conf}")).hex();
     let values = json!({
         "image": image(artifacts, "flannel")?,
-        "cni_plugin_image": image(artifacts, "flannel-cni-plugin")?,
         "cni_conf": cni_conf,
         "net_conf": net_conf,
         "config_digest": config_digest,
@@ -174,13 +171,7 @@ mod tests {
         let yaml = rendered(&cluster());
         let images: Vec<_> =
             yaml.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
-        assert_eq!(
-            images,
-            [
-                "\"docker.io/flannel/flannel-cni-plugin:v1.7.1-flannel1\"",
-                "\"docker.io/flannel/flannel:v0.27.3\"",
-            ]
-        );
+        assert_eq!(images, ["\"docker.io/flannel/flannel:v0.27.3\"",]);
         assert_eq!(super::version(&artifacts()).unwrap(), "v0.27.3");
     }
 }

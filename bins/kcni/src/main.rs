@@ -8,8 +8,10 @@
 mod config;
 mod endpoint;
 mod flannel;
+mod layers;
 mod links;
 mod plugins;
+mod program;
 mod ready;
 mod reason;
 mod runtime;
@@ -80,6 +82,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
         steps.add(flannel::applied(&cluster, &artifacts, &control_plane)?);
     }
     steps.extend(plugins::installed(&artifacts)?);
+    steps.add(program::installed(&artifacts)?);
     steps.add(runtime::forgotten_at_boot());
     steps.add(subnet::given(&cluster.network.pod_cidr, &node.name));
     steps.add(links::OldTunnels::gone(flannel));

@@ -16,8 +16,10 @@ fn tree(extra: &str) -> Tree {
 
 fn artifacts(tree: &Tree) -> Artifacts {
     let programs = [&PLUGINS[..], &["LICENSE"]].concat();
-    let image = |name: &str| ktest::image(name, &format!("docker.io/flannel/{name}:v0.27.3"));
-    let images = [image("flannel"), image("flannel-cni-plugin")];
+    let flannel = ktest::image("flannel", "docker.io/flannel/flannel:v0.27.3");
+    let layer = &[("./flannel", "the flannel")][..];
+    let reference = "docker.io/flannel/flannel-cni-plugin:v1.7.1-flannel1";
+    let images = [flannel, tree.store_image("flannel-cni-plugin", reference, &[layer])];
     ktest::artifacts([tree.store("cni-plugins", "1.8.0", &programs)], images)
 }
 
@@ -30,7 +32,7 @@ fn other_nodes_are_no_work() {
 fn plan_apply_again_check_and_reset() {
     let tree = tree("");
     let planned = tree.lives_through_its_phase(|| {
-        for name in PLUGINS {
+        for name in PLUGINS.iter().chain(&["flannel"]) {
             assert_eq!(tree.read(&format!("/opt/cni/bin/{name}")), format!("the {name}"));
         }
         let at_boot = tree.read("/etc/tmpfiles.d/k8steps-flannel.conf");

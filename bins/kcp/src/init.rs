@@ -17,7 +17,7 @@ use khost::{
 use kspec::{
     Cluster,
     cluster::{KubeProxyMode, Swap},
-    paths::{CNI_BIN_DIR, CNI_CONF_DIR, MANIFEST_DIR},
+    paths::{CNI_CONF_DIR, MANIFEST_DIR},
     state::{CgroupVersion, Facts, Family},
 };
 
@@ -123,7 +123,6 @@ pub(crate) fn touched(context: &Context<'_>, cluster: &Cluster, family: Family) 
     let vni = cluster.network.flannel.vni;
     let mut things = vec![
         Thing::Tree("/run/flannel".into()),
-        Thing::File(format!("{CNI_BIN_DIR}/flannel").into()),
         Thing::File(format!("{CNI_CONF_DIR}/10-flannel.conflist").into()),
         Thing::Chains("CNI-".into()),
         Thing::Chains("FLANNEL-".into()),

@@ -33,14 +33,13 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// By their names in the lock, in the order in which a cluster that is made comes to need them; any
 /// others come after these. Of those that are needed together, the largest is first: the last to
 /// end is then a short one.
-const ORDER: [&str; 11] = [
+const ORDER: [&str; 10] = [
     "kube-apiserver",
     "pause",
     "kube-controller-manager",
     "kube-scheduler",
     "kube-proxy",
     "flannel",
-    "flannel-cni-plugin",
     "coredns",
     "node-feature-discovery",
     "metrics-server",
@@ -48,8 +47,17 @@ const ORDER: [&str; 11] = [
 ];
 /// As many of them are what kubeadm begins with.
 const INIT: usize = 5;
+/// No pod runs these: kcni takes flannel's CNI program out of the store.
+const NOT_RUN: [&str; 1] = ["flannel-cni-plugin"];
 /// The id of the step that brings these alone.
 const INIT_ID: &str = "images:init";
+
+/// What pods run of all that `artifacts.json` names, by their names in the lock.
+pub(crate) fn run_by_pods(
+    artifacts: &Artifacts,
+) -> impl Iterator<Item = (&String, &ImageArtifact)> {
+    artifacts.images.iter().filter(|(name, _)| !NOT_RUN.contains(&name.as_str()))
+}
 
 /// Images that containerd is to have.
 #[derive(Debug)]
@@ -67,10 +75,10 @@ pub(crate) struct Images {
 type Seen = Rc<RefCell<Option<BTreeMap<String, Sha256>>>>;
 
 impl Images {
-    /// All images that `artifacts.json` names.
+    /// All images that pods run.
     pub(crate) fn all(artifacts: &Artifacts) -> Self {
         let place = |name: &str| ORDER.iter().position(|known| *known == name);
-        let mut all: Vec<_> = artifacts.images.iter().collect();
+        let mut all: Vec<_> = run_by_pods(artifacts).collect();
         all.sort_by_key(|(name, _)| place(name).unwrap_or(ORDER.len()));
         let all: Vec<_> = all.into_iter().map(|(_, image)| image.clone()).collect();
         Self { id: "images", own: 0..all.len(), all, workers: WORKERS, seen: Seen::default() }
@@ -194,8 +202,9 @@ mod tests {
     use super::Images;
 
     #[test]
-    fn what_kubeadm_begins_with_comes_first_and_what_nobody_knows_last() {
-        let names = ["coredns", "kube-proxy", "etcd", "pause", "kube-apiserver"];
+    fn what_kubeadm_begins_with_comes_first_and_what_no_pod_runs_not_at_all() {
+        let names =
+            ["flannel-cni-plugin", "coredns", "kube-proxy", "etcd", "pause", "kube-apiserver"];
         let images = names.map(|name| ktest::image(name, name));
         let artifacts = ktest::artifacts([], images);
         let names = |images: &Images| {

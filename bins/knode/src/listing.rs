@@ -9,7 +9,7 @@ use kspec::{
 };
 use serde_json::json;
 
-use crate::images::present;
+use crate::images::{present, run_by_pods};
 
 /// One line an image: its state, the digest the store has, its reference. With `--json`, one
 /// object a line.
@@ -17,7 +17,7 @@ pub(crate) fn show(tool: &Tool) -> Result<Exit> {
     let artifacts: Artifacts = tool.state()?;
     // In a tree there is no containerd to ask.
     let present = if tool.host.is_live() { present(&tool.host)? } else { BTreeMap::new() };
-    for image in artifacts.images.values() {
+    for (_, image) in run_by_pods(&artifacts) {
         tool.report.data(&line(image, state(image, &present), tool.report.is_json()));
     }
     Ok(Exit::Done)

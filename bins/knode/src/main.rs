@@ -129,7 +129,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
 
 /// What the later phases learn.
 fn left(inputs: &Inputs) -> Result<NodeState> {
-    let images = inputs.artifacts.images.values();
+    let images = images::run_by_pods(&inputs.artifacts);
     Ok(NodeState {
         schema: kspec::SCHEMA,
         cri_socket: kspec::paths::CRI_SOCKET.into(),
@@ -138,6 +138,6 @@ fn left(inputs: &Inputs) -> Result<NodeState> {
         kubelet: inputs.file("kubelet")?.version.clone(),
         cgroup_driver: inputs.driver.name().into(),
         nofile: inputs.nofile(),
-        images: images.map(|image| (image.reference.clone(), image.digest)).collect(),
+        images: images.map(|(_, image)| (image.reference.clone(), image.digest)).collect(),
     })
 }

@@ -16,6 +16,8 @@ use kspec::{
     },
 };
 
+use serde_json::json;
+
 use crate::Tree;
 
 /// What kprep learns about the machine when it is an ordinary Debian that withholds nothing.
@@ -80,6 +82,42 @@ impl Tree {
         });
         (name.into(), FileArtifact { version: version.into(), members: members.collect() })
     }
+
+    /// Put the image that the lock calls `name` into the store, with these layers: of each the paths
+    /// of its files, spelled as they are to be in the archive, and their texts.
+    pub fn store_image(
+        &self,
+        name: &str,
+        reference: &str,
+        layers: &[&[(&str, &str)]],
+    ) -> (String, ImageArtifact) {
+        let layers: Vec<_> = layers.iter().map(|files| self.store_blob(&layer(files))).collect();
+        let layers = layers.iter().map(|digest| json!({ "digest": digest })).collect::<Vec<_>>();
+        let digest = self.store_blob(&json!({ "layers": layers }).to_string());
+        (name.into(), ImageArtifact { reference: reference.into(), digest })
+    }
+
+    /// Put a blob into the store.
+    pub fn store_blob(&self, text: &str) -> Sha256 {
+        let digest = Sha256::of(text);
+        self.write(&format!("{STORE_DIR}/blobs/sha256/{}", digest.hex()), text);
+        digest
+    }
+}
+
+/// An archive of these files; all that is in it are texts and zeros.
+#[expect(clippy::unwrap_used, reason = "only tests call this")]
+fn layer(files: &[(&str, &str)]) -> String {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
+        header.set_size(text.len() as u64);
+        header.set_mode(0o755);
+        header.set_cksum();
+        archive.append(&header, text.as_bytes()).unwrap();
+    }
+    String::from_utf8(archive.into_inner().unwrap()).unwrap()
 }
 
 /// What kpki leaves on a node that is etcd member and control plane.

@@ -25,6 +25,7 @@ pub struct File {
 #[derive(Clone)]
 enum Content {
     Text(String),
+    Binary(Vec<u8>),
     Secret(Vec<u8>),
 }
 
@@ -32,6 +33,7 @@ impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Text(text) => f.debug_tuple("Text").field(text).finish(),
+            Self::Binary(bytes) => f.debug_tuple("Binary").field(&Sha256::of(bytes)).finish(),
             Self::Secret(_) => f.write_str("Secret(..)"),
         }
     }
@@ -48,6 +50,13 @@ impl File {
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.content = Content::Text(text.into());
+        self
+    }
+
+    /// What it is when it is not for people to read: plans show digests.
+    #[must_use]
+    pub fn binary(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.content = Content::Binary(bytes.into());
         self
     }
 
@@ -75,13 +84,17 @@ impl File {
     fn bytes(&self) -> &[u8] {
         match &self.content {
             Content::Text(text) => text.as_bytes(),
-            Content::Secret(bytes) => bytes,
+            Content::Binary(bytes) | Content::Secret(bytes) => bytes,
         }
     }
 
     fn change(&self, what: String, before: &[u8]) -> Status {
         let detail = Some(match &self.content {
             Content::Text(text) => Detail::Diff(diff(&String::from_utf8_lossy(before), text)),
+            Content::Binary(bytes) => Detail::Values {
+                before: Sha256::of(before).to_string(),
+                after: Sha256::of(bytes).to_string(),
+            },
             Content::Secret(bytes) => Detail::Values {
                 before: format!("{} (secret)", Sha256::of(before)),
                 after: format!("{} (secret)", Sha256::of(bytes)),
