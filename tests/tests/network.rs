@@ -9,8 +9,9 @@ const OWN: &str = "/etc/k8steps/manifests";
 #[test]
 fn the_network_and_the_add_ons_are_what_the_description_says() {
     let node = Node::boot("k8snet", "plain");
-    node.must("make -C /root/k8steps up");
+    node.must("make -C /root/k8steps up EVENTS=/run/events");
 
+    first_share(&node);
     first_try(&node);
     packets(&node, 50);
     kubelets_are_verified(&node);
@@ -52,6 +53,21 @@ fn first_try(node: &Node) {
     let failed = "get events -A --field-selector reason=FailedCreatePodSandBox";
     let said = node.must(&kubectl(failed));
     assert_eq!(said.trim(), "No resources found", "a pod's sandbox failed");
+}
+
+/// The pods of the add-ons did not wait for flanneld, and have what it would have given them; it has
+/// been there since.
+fn first_share(node: &Node) {
+    let changed = r#"any(.event == "changed" and .step == "first-share")"#;
+    node.must(&format!("jq -es '{changed}' /run/events"));
+    node.must(
+        "for link in /sys/class/net/veth*; do
+           cmp $link/mtu /sys/class/net/flannel.1/mtu || exit 1; links=$link; done; test -n \"$links\"",
+    );
+    let given =
+        "-n kube-system get configmap kube-flannel-cfg -o jsonpath='{.data.cni-conf\\.json}'";
+    node.must(&format!("cmp /etc/cni/net.d/10-flannel.conflist <({})", kubectl(given)));
+    node.must("iptables -t nat -S | grep FLANNEL-POSTRTG");
 }
 
 /// Pods' packets are `less` bytes smaller than the node's, everywhere.

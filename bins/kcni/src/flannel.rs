@@ -60,6 +60,7 @@ pub(crate) fn render(
         "config_digest": config_digest,
         "interface_flags": config::interface_flags(&cluster.network.flannel)?,
         "cni_file": runtime::PATH,
+        "service": cluster.service_address(),
         "api_host": api_host,
         "api_port": api_port,
     });

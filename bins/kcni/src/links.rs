@@ -1,7 +1,7 @@
 //! Interfaces and packet filters as the present configuration wants them: flanneld makes its own,
 //! and leaves those of an earlier configuration.
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 use khost::{
     Change, Cmd, Context, Error, Host, Result, Status, Step, Thing, fs,
@@ -9,7 +9,10 @@ use khost::{
         addresses, chains_exist, remove_chains, remove_interface, remove_table, table_exists,
     },
 };
-use kspec::{Cidr, cluster::Flannel};
+use kspec::{
+    Cidr,
+    cluster::{Backend, Flannel},
+};
 
 use crate::{
     config,
@@ -44,6 +47,45 @@ pub(crate) fn check_chosen(host: &Host, flannel: &Flannel) -> Result<()> {
         .hint(
             "correct `network.flannel.interface`; where the nodes' differ, use `interface-regex`",
         ))
+}
+
+/// Bytes that vxlan puts around a packet (flannel, `pkg/backend/vxlan/device.go`).
+const VXLAN: u32 = 50;
+
+/// Largest packet of a pod as flanneld will find it, in bytes; none where only flanneld can tell.
+pub(crate) fn pod_mtu(host: &Host, flannel: &Flannel) -> Result<Option<u32>> {
+    let Some(link) = link_to_others(host, flannel)? else { return Ok(None) };
+    let text = fs::read_text(&host.path(LINKS).join(link).join("mtu"))?;
+    let own: Option<u32> = text.and_then(|text| text.trim().parse().ok());
+    Ok(match flannel.backend {
+        Backend::Vxlan if flannel.mtu != 0 => flannel.mtu.checked_sub(VXLAN),
+        Backend::Vxlan => own.and_then(|own| own.checked_sub(VXLAN)),
+        Backend::HostGw => own,
+    })
+}
+
+/// The interface that flanneld will take; none where that depends on more than a name.
+fn link_to_others(host: &Host, flannel: &Flannel) -> Result<Option<String>> {
+    let (name, regex) = (&flannel.interface, &flannel.interface_regex);
+    if name.is_empty() && regex.is_empty() {
+        let routes = fs::read_text(&host.path("/proc/net/route"))?.unwrap_or_default();
+        return Ok(default_link(&routes).map(Into::into));
+    }
+    let is_name = !name.is_empty() && name.parse::<IpAddr>().is_err();
+    Ok(is_name.then(|| name.clone()))
+}
+
+/// The interface of the default route in `/proc/net/route`: its name, destination and, eighth, the
+/// mask, both in hexadecimal. None where there is none, or more than one to choose from.
+fn default_link(routes: &str) -> Option<&str> {
+    let default = |line: &&str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000")
+    };
+    let mut links =
+        routes.lines().filter(default).filter_map(|line| line.split_whitespace().next());
+    let first = links.next()?;
+    links.all(|link| link == first).then_some(first)
 }
 
 /// No tunnel of flannel's but that of the present configuration.
@@ -189,7 +231,51 @@ impl Step for BridgeMtu {
 
 #[cfg(test)]
 mod tests {
-    use super::is_tunnel;
+    use khost::Host;
+    use kspec::cluster::{Backend, Flannel};
+    use ktest::Tree;
+
+    use super::{default_link, is_tunnel, pod_mtu};
+
+    /// As the kernel has it: interface, destination, gateway, flags, three counters, mask.
+    fn route(link: &str, destination: &str, mask: &str) -> String {
+        format!("{link}\t{destination}\t0100000A\t0003\t0\t0\t0\t{mask}\t0\t0\t0\n")
+    }
+
+    #[test]
+    fn the_default_route_has_one_interface() {
+        let (any, net) = ("00000000", "0000000A");
+        let routes = |all: &[String]| default_link(&all.concat()).map(str::to_owned);
+        let own = route("eth1", net, "00FFFFFF");
+        assert_eq!(routes(&[own.clone(), route("eth0", any, any)]).as_deref(), Some("eth0"));
+        assert_eq!(
+            routes(&[route("eth0", any, any), route("eth0", any, any)]).as_deref(),
+            Some("eth0")
+        );
+        assert_eq!(routes(&[route("eth0", any, any), route("eth1", any, any)]), None);
+        assert_eq!(routes(&[own, route("tun0", any, "00000080")]), None, "half of all addresses");
+    }
+
+    #[test]
+    fn the_size_of_packets_is_told_only_where_it_is_certain() {
+        let tree = Tree::new("/bin/true");
+        tree.write("/sys/class/net/eth0/mtu", "1500\n");
+        tree.write("/sys/class/net/eth1/mtu", "9000\n");
+        tree.write("/proc/net/route", &route("eth0", "00000000", "00000000"));
+        let mtu = |change: fn(&mut Flannel)| {
+            let mut flannel =
+                kspec::Cluster::example("node1", [192, 0, 2, 11].into()).network.flannel;
+            change(&mut flannel);
+            pod_mtu(&Host::new(tree.root()), &flannel).unwrap()
+        };
+        assert_eq!(mtu(|_| {}), Some(1450));
+        assert_eq!(mtu(|flannel| flannel.backend = Backend::HostGw), Some(1500));
+        assert_eq!(mtu(|flannel| flannel.mtu = 1400), Some(1350));
+        assert_eq!(mtu(|flannel| flannel.interface = "eth1".into()), Some(8950));
+        assert_eq!(mtu(|flannel| flannel.interface = "eth2".into()), None);
+        assert_eq!(mtu(|flannel| flannel.interface = "192.0.2.11".into()), None);
+        assert_eq!(mtu(|flannel| flannel.interface_regex = "^eth".into()), None);
+    }
 
     #[test]
     fn only_flannels_own_interfaces_are_tunnels() {

@@ -7,6 +7,7 @@
 
 mod config;
 mod endpoint;
+mod first;
 mod flannel;
 mod layers;
 mod links;
@@ -84,6 +85,9 @@ fn steps(tool: &Tool) -> Result<StepList> {
     steps.extend(plugins::installed(&artifacts)?);
     steps.add(program::installed(&artifacts)?);
     steps.add(runtime::forgotten_at_boot());
+    if cluster.is_first_control_plane(node) {
+        steps.add(first::FirstShare::of(&cluster, node));
+    }
     steps.add(subnet::given(&cluster.network.pod_cidr, &node.name));
     steps.add(links::OldTunnels::gone(flannel));
     steps.add(links::OldRules::gone(flannel));

@@ -2,18 +2,25 @@
 //! after a reboot.
 //!
 //! flannel's pod puts the configuration there once flanneld has written `subnet.env` (see the
-//! template). That file is gone with every boot, and the configuration would still be there: the
+//! template), or kcni does for the first node (`first.rs`). That file is gone with every boot, and the configuration would still be there: the
 //! node would be Ready, and every sandbox would fail and be tried again after a back-off, until
 //! flanneld runs. Without it kubelet starts only pods of the node's own network and looks at the
 //! others again every second (`NetworkPluginNotReady`).
 
 use khost::steps::file::File;
 
+use crate::config;
+
 /// Read by containerd, made by flannel's pod.
 pub(crate) const PATH: &str = "/etc/cni/net.d/10-flannel.conflist";
 
 /// `r!`: removed, but only at boot (tmpfiles.d(5)), which is before kubelet starts.
 const AT_BOOT: &str = "/etc/tmpfiles.d/k8steps-flannel.conf";
+
+/// The configuration itself, as flannel's pod copies it from its `ConfigMap`.
+pub(crate) fn configured() -> File {
+    File::new(PATH).text(format!("{:#}\n", config::runtime()))
+}
 
 /// Each boot begins without the configuration.
 pub(crate) fn forgotten_at_boot() -> File {

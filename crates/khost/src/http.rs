@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _},
-    net::{TcpStream, ToSocketAddrs as _},
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     time::Duration,
 };
 
@@ -96,10 +96,15 @@ pub fn takes_connections(url: &str) -> Result<(), String> {
     let authority = authority.split('/').next().unwrap_or_default();
     let mut addresses = authority.to_socket_addrs().map_err(|error| error.to_string())?;
     let address = addresses.next().ok_or("it has no address")?;
-    match TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
-    }
+    reach(address, Duration::from_secs(1))
+}
+
+/// One connection to `address`, made `within` a time and closed at once.
+///
+/// # Errors
+/// The reason it could not be made, as one line.
+pub fn reach(address: SocketAddr, within: Duration) -> Result<(), String> {
+    TcpStream::connect_timeout(&address, within).map(drop).map_err(|error| error.to_string())
 }
 
 /// `POST url` with `json` as its body. The errors are those of [`get`].
