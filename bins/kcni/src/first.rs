@@ -28,8 +28,8 @@ use serde_json::Value;
 
 use crate::{links, runtime};
 
-/// On one machine; what leads nowhere yet is soon asked again.
-const WITHIN: Duration = Duration::from_millis(200);
+/// It is this machine that answers. What leads nowhere yet is soon asked again.
+const WITHIN: Duration = Duration::from_millis(50);
 
 /// The share of a node that has never had one, and is alone in its cluster.
 #[derive(Debug)]
@@ -128,32 +128,54 @@ impl Step for FirstShare {
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
-        let Some(mtu) = links::pod_mtu(context.host, &self.flannel)? else { return Ok(()) };
+        let mtu = links::pod_mtu(context.host, &self.flannel)?;
+        let (Some(mtu), Some(share)) = (mtu, self.share(context)?) else { return Ok(()) };
+        self.services(context)?;
+        let env = subnet_env(&self.pods, &share, mtu).filter(|_| !Self::has_been(context));
+        let Some(text) = env else { return Ok(()) };
+        File::new(FLANNEL_SUBNET_ENV).text(text).apply(context)?;
+        runtime::configured().apply(context)
+    }
+}
+
+impl FirstShare {
+    /// This node's part of the pod network, once it has one; none where it is flanneld's turn.
+    fn share(&self, context: &Context<'_>) -> Result<Option<String>> {
         let awaited = Awaited {
-            id: self.id(),
+            id: "pod-cidr".into(),
             what: format!("a part of {} for {}", self.pods, self.node),
             limit: Duration::from_secs(120),
             look: "crictl logs $(crictl ps --all --quiet --name kube-controller-manager)".into(),
         };
+        let mut share = None;
         until(context, &awaited, || {
             if Self::has_been(context) {
                 return Ok(Seen::Ready);
             }
-            let share = match self.look() {
+            match self.look() {
                 Turn::NotYet(why) => return Ok(Seen::NotYet(why)),
-                Turn::Flanneld => return Ok(Seen::Ready),
-                Turn::Ours(share) => share,
-            };
-            if let Some(service) = self.service
-                && let Err(why) = http::reach(service, WITHIN)
-            {
-                return Ok(Seen::NotYet(format!("kube-proxy does not lead to {service}: {why}")));
-            }
-            if let Some(text) = subnet_env(&self.pods, &share, mtu) {
-                File::new(FLANNEL_SUBNET_ENV).text(text).apply(context)?;
-                runtime::configured().apply(context)?;
+                Turn::Flanneld => {}
+                Turn::Ours(found) => share = Some(found),
             }
             Ok(Seen::Ready)
+        })?;
+        Ok(share)
+    }
+
+    /// Wait until kube-proxy leads to Services.
+    fn services(&self, context: &Context<'_>) -> Result<()> {
+        let Some(service) = self.service else { return Ok(()) };
+        let awaited = Awaited {
+            id: "kube-proxy".into(),
+            what: format!("the API server's Service, {service}"),
+            limit: Duration::from_secs(120),
+            look: "kubectl -n kube-system describe pods -l k8s-app=kube-proxy".into(),
+        };
+        until(context, &awaited, || {
+            Ok(match http::reach(service, WITHIN) {
+                Ok(()) => Seen::Ready,
+                Err(why) => Seen::NotYet(format!("kube-proxy does not lead there: {why}")),
+            })
         })
     }
 }
