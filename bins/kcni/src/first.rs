@@ -130,7 +130,11 @@ impl Step for FirstShare {
     fn apply(&self, context: &Context<'_>) -> Result<()> {
         let mtu = links::pod_mtu(context.host, &self.flannel)?;
         let (Some(mtu), Some(share)) = (mtu, self.share(context)?) else { return Ok(()) };
-        self.services(context)?;
+        if let Err(error) = self.services(context) {
+            // Nothing is lost but time: flanneld writes both, and its pod waits no longer either.
+            context.report.say(&format!("leaving it to flanneld: {}", error.chain()));
+            return Ok(());
+        }
         let env = subnet_env(&self.pods, &share, mtu).filter(|_| !Self::has_been(context));
         let Some(text) = env else { return Ok(()) };
         File::new(FLANNEL_SUBNET_ENV).text(text).apply(context)?;
@@ -168,7 +172,7 @@ impl FirstShare {
         let awaited = Awaited {
             id: "kube-proxy".into(),
             what: format!("the API server's Service, {service}"),
-            limit: Duration::from_secs(120),
+            limit: Duration::from_secs(30),
             look: "kubectl -n kube-system describe pods -l k8s-app=kube-proxy".into(),
         };
         until(context, &awaited, || {
@@ -182,9 +186,33 @@ impl FirstShare {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::TcpListener, time::Duration};
+
+    use khost::{
+        Context, Host,
+        report::{Loudness, Report},
+    };
+    use kspec::Cluster;
     use serde_json::{Value, json};
 
-    use super::{Turn, subnet_env, turn};
+    use super::{FirstShare, Turn, subnet_env, turn};
+
+    #[test]
+    fn pods_wait_for_a_service_that_leads_somewhere() {
+        let (host, report) = (Host::new("/"), Report::new("kcni", false, Loudness::Quiet));
+        let context = Context::new(&host, &report, Some(Duration::from_millis(200)));
+        let cluster = Cluster::example("node1", [192, 0, 2, 11].into());
+        let mut first = FirstShare::of(&cluster, &cluster.nodes[0]);
+        assert_eq!(first.service.unwrap().to_string(), "10.233.0.1:443");
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        first.service = Some(listener.local_addr().unwrap());
+        first.services(&context).unwrap();
+        drop(listener);
+        let error = first.services(&context).unwrap_err();
+        assert_eq!(error.code(), "timeout");
+        assert!(error.chain().contains("kube-proxy does not lead there"), "{}", error.chain());
+    }
 
     #[test]
     fn it_is_written_as_flanneld_writes_it() {
