@@ -15,17 +15,14 @@ finally() {
 
 # seconds COMMAND...: run it quietly and print the seconds it took; its failure is ours.
 seconds() {
-  local begin end log
-  log=$(mktemp)
+  local begin end said
   begin=$(date +%s.%N)
-  if ! "$@" >"$log" 2>&1; then
-    tail -20 "$log" >&2
-    rm -f "$log"
+  if ! said=$("$@" 2>&1); then
+    tail -20 <<<"$said" >&2
     echo "bench: failed: $*" >&2
     return 1
   fi
   end=$(date +%s.%N)
-  rm -f "$log"
   awk -v b="$begin" -v e="$end" 'BEGIN { printf "%.3f\n", e - b }'
 }
 
