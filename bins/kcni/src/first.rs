@@ -70,6 +70,46 @@ impl FirstShare {
             Err(error) => Turn::NotYet(error.chain()),
         }
     }
+
+    /// This node's part of the pod network, once it has one; none where it is flanneld's turn.
+    fn share(&self, context: &Context<'_>) -> Result<Option<String>> {
+        let awaited = Awaited {
+            id: "pod-cidr".into(),
+            what: format!("a part of {} for {}", self.pods, self.node),
+            limit: Duration::from_secs(120),
+            look: "crictl logs $(crictl ps --all --quiet --name kube-controller-manager)".into(),
+        };
+        let mut share = None;
+        until(context, &awaited, || {
+            if Self::has_been(context) {
+                return Ok(Seen::Ready);
+            }
+            match self.look() {
+                Turn::NotYet(why) => return Ok(Seen::NotYet(why)),
+                Turn::Flanneld => {}
+                Turn::Ours(found) => share = Some(found),
+            }
+            Ok(Seen::Ready)
+        })?;
+        Ok(share)
+    }
+
+    /// Wait until kube-proxy leads to Services.
+    fn services(&self, context: &Context<'_>) -> Result<()> {
+        let Some(service) = self.service else { return Ok(()) };
+        let awaited = Awaited {
+            id: "kube-proxy".into(),
+            what: format!("the API server's Service, {service}"),
+            limit: Duration::from_secs(30),
+            look: "kubectl -n kube-system describe pods -l k8s-app=kube-proxy".into(),
+        };
+        until(context, &awaited, || {
+            Ok(match http::reach(service, WITHIN) {
+                Ok(()) => Seen::Ready,
+                Err(why) => Seen::NotYet(format!("kube-proxy does not lead there: {why}")),
+            })
+        })
+    }
 }
 
 /// Whose turn it is.
@@ -139,48 +179,6 @@ impl Step for FirstShare {
         let Some(text) = env else { return Ok(()) };
         File::new(FLANNEL_SUBNET_ENV).text(text).apply(context)?;
         runtime::configured().apply(context)
-    }
-}
-
-impl FirstShare {
-    /// This node's part of the pod network, once it has one; none where it is flanneld's turn.
-    fn share(&self, context: &Context<'_>) -> Result<Option<String>> {
-        let awaited = Awaited {
-            id: "pod-cidr".into(),
-            what: format!("a part of {} for {}", self.pods, self.node),
-            limit: Duration::from_secs(120),
-            look: "crictl logs $(crictl ps --all --quiet --name kube-controller-manager)".into(),
-        };
-        let mut share = None;
-        until(context, &awaited, || {
-            if Self::has_been(context) {
-                return Ok(Seen::Ready);
-            }
-            match self.look() {
-                Turn::NotYet(why) => return Ok(Seen::NotYet(why)),
-                Turn::Flanneld => {}
-                Turn::Ours(found) => share = Some(found),
-            }
-            Ok(Seen::Ready)
-        })?;
-        Ok(share)
-    }
-
-    /// Wait until kube-proxy leads to Services.
-    fn services(&self, context: &Context<'_>) -> Result<()> {
-        let Some(service) = self.service else { return Ok(()) };
-        let awaited = Awaited {
-            id: "kube-proxy".into(),
-            what: format!("the API server's Service, {service}"),
-            limit: Duration::from_secs(30),
-            look: "kubectl -n kube-system describe pods -l k8s-app=kube-proxy".into(),
-        };
-        until(context, &awaited, || {
-            Ok(match http::reach(service, WITHIN) {
-                Ok(()) => Seen::Ready,
-                Err(why) => Seen::NotYet(format!("kube-proxy does not lead there: {why}")),
-            })
-        })
     }
 }
 

@@ -55,13 +55,18 @@ const VXLAN: u32 = 50;
 /// Largest packet of a pod as flanneld will find it, in bytes; none where only flanneld can tell.
 pub(crate) fn pod_mtu(host: &Host, flannel: &Flannel) -> Result<Option<u32>> {
     let Some(link) = link_to_others(host, flannel)? else { return Ok(None) };
-    let text = fs::read_text(&host.path(LINKS).join(link).join("mtu"))?;
-    let own: Option<u32> = text.and_then(|text| text.trim().parse().ok());
+    let own = mtu(host, &link)?;
     Ok(match flannel.backend {
         Backend::Vxlan if flannel.mtu != 0 => flannel.mtu.checked_sub(VXLAN),
         Backend::Vxlan => own.and_then(|own| own.checked_sub(VXLAN)),
         Backend::HostGw => own,
     })
+}
+
+/// Largest packet of the interface `link`, in bytes; none where there is no such interface.
+fn mtu(host: &Host, link: &str) -> Result<Option<u32>> {
+    let text = fs::read_text(&host.path(LINKS).join(link).join("mtu"))?;
+    Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
 /// The interface that flanneld will take; none where that depends on more than a name.
@@ -197,9 +202,8 @@ impl BridgeMtu {
     /// share, there is nothing to compare.
     fn differs(&self, host: &Host) -> Result<Option<(u32, u32)>> {
         let Ok(share) = Share::read(host, &self.pods)? else { return Ok(None) };
-        let has = fs::read_text(&Path::new(LINKS).join(BRIDGE).join("mtu"))?;
-        let has = has.and_then(|text| text.trim().parse().ok());
-        Ok(has.filter(|has| *has != share.mtu).map(|has| (has, share.mtu)))
+        let has = mtu(host, BRIDGE)?.filter(|has| *has != share.mtu);
+        Ok(has.map(|has| (has, share.mtu)))
     }
 }
 
