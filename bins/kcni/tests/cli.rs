@@ -1,5 +1,7 @@
 //! kcni as a command, on a tree.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use kspec::state::{Artifacts, Cni, ControlPlaneState, State as _};
 use ktest::Tree;
 use serde_json::Value;
@@ -34,6 +36,8 @@ fn plan_apply_again_check_and_reset() {
     let planned = tree.lives_through_its_phase(|| {
         for name in PLUGINS.iter().chain(&["flannel"]) {
             assert_eq!(tree.read(&format!("/opt/cni/bin/{name}")), format!("the {name}"));
+            let program = tree.path(&format!("/opt/cni/bin/{name}")).metadata().unwrap();
+            assert_eq!(program.permissions().mode() & 0o7777, 0o755, "{name}");
         }
         let at_boot = tree.read("/etc/tmpfiles.d/k8steps-flannel.conf");
         assert!(at_boot.ends_with("\nr! /etc/cni/net.d/10-flannel.conflist\n"), "{at_boot}");
