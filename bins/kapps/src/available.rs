@@ -4,12 +4,12 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use khost::{
     Host,
-    kubectl::Kubectl,
+    api::Api,
     pods::{self, Meaning, Pods},
     steps::{manifest::title, wait::Wait},
     wait::{Awaited, Seen},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::addon::Addon;
 
@@ -61,9 +61,7 @@ impl Cluster {
     /// believed; for anything else the cluster is asked anew.
     fn first_lacking<'a>(&self, wanted: &'a [Value]) -> Option<(&'a Value, String)> {
         first_lacking(wanted, &self.last.borrow())?; // none: all of it was seen working
-        let list = json!({ "apiVersion": "v1", "kind": "List", "items": self.all });
-        let found = Kubectl::admin().get(&list.to_string());
-        match found {
+        match Api::admin().get(&self.all) {
             Ok(found) => *self.last.borrow_mut() = found,
             Err(error) => return wanted.first().map(|object| (object, error.chain())),
         }
@@ -132,17 +130,7 @@ const KNOWN: [Meaning; 2] = [
 
 /// Why, as far as its pods tell.
 fn reason(host: &Host, object: &Value) -> String {
-    let labels = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
-    let selector: Vec<_> = labels
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
-        .collect();
-    if selector.is_empty() {
-        return String::new(); // an APIService has no pods of its own
-    }
-    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().into();
-    let pods = Pods { namespace, selector: selector.join(","), node: None };
+    let Some(pods) = Pods::of(object) else { return String::new() }; // an APIService has none
     format!("\n{}", pods::explained(&pods.reason(host), &KNOWN))
 }
 

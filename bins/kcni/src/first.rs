@@ -12,8 +12,9 @@ use std::{
 };
 
 use khost::{
-    Change, Context, Result, Status, Step, Thing, fs, http,
-    kubectl::Kubectl,
+    Change, Context, Result, Status, Step, Thing,
+    api::Api,
+    fs, http,
     static_pod::Component,
     steps::file::File,
     wait::{Awaited, Seen, until},
@@ -65,7 +66,7 @@ impl FirstShare {
         if let Err(why) = http::takes_connections(url) {
             return Turn::NotYet(format!("the controller manager on {url}: {why}"));
         }
-        match Kubectl::admin().at("/api/v1/nodes?limit=2") {
+        match Api::admin().at("/api/v1/nodes?limit=2") {
             Ok(nodes) => turn(&nodes.unwrap_or_default(), &self.node),
             Err(error) => Turn::NotYet(error.chain()),
         }

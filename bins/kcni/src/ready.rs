@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use khost::{
-    kubectl::Kubectl,
+    api::Api,
     steps::wait::Wait,
     wait::{Awaited, Seen},
 };
@@ -19,7 +19,7 @@ pub(crate) fn node(name: &str) -> Wait {
         look: format!("kubectl describe node {name}"),
     };
     Wait::new(awaited, move |_| {
-        Ok(match Kubectl::here().at(&format!("/api/v1/nodes/{name}")) {
+        Ok(match Api::here().at(&format!("/api/v1/nodes/{name}")) {
             Ok(Some(node)) => seen(&node),
             Ok(None) => Seen::not_yet("the kubelet has not registered it"),
             Err(error) => Seen::not_yet(error.chain()),

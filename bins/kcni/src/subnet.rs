@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use khost::{
-    Context, Host, Result, Tool, fs,
-    kubectl::Kubectl,
+    Context, Host, Result, Tool,
+    api::Api,
+    fs,
     pods::{self, Pods},
     steps::{deferred::Deferred, wait::Wait},
     wait::{Awaited, Seen},
@@ -17,6 +18,9 @@ use kspec::{
 use serde_json::Value;
 
 use crate::reason;
+
+/// Where the API has flannel's `DaemonSet`.
+const DAEMON_SET: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-flannel";
 
 /// What flanneld wrote: `FLANNEL_NETWORK`, `FLANNEL_SUBNET`, `FLANNEL_MTU`.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,25 +88,18 @@ pub(crate) fn given(pods: &Cidr, node: &str) -> Wait {
 /// Whether the pod is ready and made from the `DaemonSet` as it is now. A worker may look at the
 /// pod only.
 fn is_present(own: &Pods) -> bool {
-    if !Kubectl::is_admin() {
+    if !Api::is_admin() {
         return own.get().is_ok_and(|pods| pods.iter().any(pods::is_ready));
     }
-    let (namespace, selector) =
-        (format!("--namespace={}", own.namespace), format!("--selector={}", own.selector));
-    let found = Kubectl::admin().get_json(&["daemonsets,pods", &namespace, &selector]);
-    found.is_ok_and(|found| serves(&found, own.node.as_deref().unwrap_or_default()))
+    let (Ok(Some(set)), Ok(found)) = (Api::admin().at(DAEMON_SET), own.get()) else { return false };
+    serves(&set, &found)
 }
 
-fn serves(found: &Value, node: &str) -> bool {
-    let items = || found["items"].as_array().into_iter().flatten();
-    let generation = items()
-        .find(|item| item["kind"] == "DaemonSet")
-        .map(|set| &set["metadata"]["annotations"]["deprecated.daemonset.template.generation"]);
-    items().any(|item| {
-        item["kind"] == "Pod"
-            && item["spec"]["nodeName"] == node
-            && Some(&item["metadata"]["labels"]["pod-template-generation"]) == generation
-            && pods::is_ready(item)
+/// Whether one of `pods` is ready, and of the generation of `set`.
+fn serves(set: &Value, pods: &[Value]) -> bool {
+    let generation = &set["metadata"]["annotations"]["deprecated.daemonset.template.generation"];
+    pods.iter().any(|pod| {
+        pod["metadata"]["labels"]["pod-template-generation"] == *generation && pods::is_ready(pod)
     })
 }
 
@@ -152,21 +149,17 @@ mod tests {
     #[test]
     fn only_a_ready_pod_of_the_present_configuration_counts() {
         let found = |generation: &str, ready: &str| {
-            json!({ "items": [
-                { "kind": "DaemonSet", "metadata": { "annotations": {
-                    "deprecated.daemonset.template.generation": "2",
-                } } },
-                {
-                    "kind": "Pod",
-                    "metadata": { "labels": { "pod-template-generation": generation } },
-                    "spec": { "nodeName": "node1" },
-                    "status": { "conditions": [{ "type": "Ready", "status": ready }] },
-                },
-            ] })
+            let set = json!({ "metadata": { "annotations": {
+                "deprecated.daemonset.template.generation": "2",
+            } } });
+            let pod = json!({
+                "metadata": { "labels": { "pod-template-generation": generation } },
+                "status": { "conditions": [{ "type": "Ready", "status": ready }] },
+            });
+            serves(&set, &[pod])
         };
-        assert!(serves(&found("2", "True"), "node1"));
-        assert!(!serves(&found("1", "True"), "node1"));
-        assert!(!serves(&found("2", "False"), "node1"));
-        assert!(!serves(&found("2", "True"), "node2"));
+        assert!(found("2", "True"));
+        assert!(!found("1", "True"));
+        assert!(!found("2", "False"));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use khost::{
     Context,
-    kubectl::Kubectl,
+    api::Api,
     steps::wait::Wait,
     wait::{Awaited, Seen},
 };
@@ -21,7 +21,7 @@ pub(crate) fn registered(node: &str) -> Wait {
         look: "journalctl -u kubelet -n 50".into(),
     };
     Wait::new(awaited, move |_: &Context<'_>| {
-        Ok(match Kubectl::admin().at(&path) {
+        Ok(match Api::admin().at(&path) {
             Err(error) => Seen::not_yet(error.chain()),
             Ok(None) => Seen::not_yet("the kubelet has not registered the node"),
             Ok(Some(_)) => Seen::Ready,

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use khost::{
     Change, Context, Error, Result, Status,
+    api::Api,
     kubectl::Kubectl,
     static_pod::{Component, StaticPod},
     steps::command::Guarded,
@@ -76,10 +77,9 @@ pub(crate) fn of_workers(cluster: &Cluster) -> Guarded {
 
 /// Those of `workers` that are in the cluster and differ, and in what.
 fn differing(workers: &[Node]) -> Result<Vec<(&Node, String)>> {
-    let found = Kubectl::admin().get_json(&["nodes"])?;
-    let items = found["items"].as_array().into_iter().flatten();
+    let found = Api::admin().list("/api/v1/nodes", &[])?;
     let live: BTreeMap<_, _> =
-        items.map(|live| (live["metadata"]["name"].as_str(), live)).collect();
+        found.iter().map(|live| (live["metadata"]["name"].as_str(), live)).collect();
     let known = workers.iter().filter_map(|node| Some((node, *live.get(&Some(&*node.name))?)));
     let words = known.map(|(node, live)| (node, Patch::new(node, live).words().join(", ")));
     Ok(words.filter(|(_, words)| !words.is_empty()).collect())
@@ -94,7 +94,7 @@ fn differs(node: &str, patch: &Patch) -> Status {
 }
 
 fn live(node: &Node) -> Result<Value> {
-    let found = Kubectl::admin().at(&format!("/api/v1/nodes/{}", node.name))?;
+    let found = Api::admin().at(&format!("/api/v1/nodes/{}", node.name))?;
     Ok(found.unwrap_or_default()) // of one that is not there nothing can be taken off
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use khost::{
     Cmd, Error, Farewell, Result, Tool,
+    api::Api,
     error::Exit,
     fs,
     kubectl::Kubectl,
@@ -88,7 +89,7 @@ pub(crate) fn farewell(tool: &Tool) -> Option<Farewell<'_>> {
     if !fs::exists(&host.path(KUBELET_CONF)) {
         return None;
     }
-    Kubectl::kubelet().get_json(&["node", &name]).ok()?;
+    Api::kubelet().at(&format!("/api/v1/nodes/{name}")).ok()??;
     let what = format!("leave the cluster, which still lists node {name}");
     Some(Farewell::new(what, move || {
         tool.report.say(&format!(
@@ -123,7 +124,7 @@ fn drain_and_delete(tool: &Tool, name: &str) -> Result<()> {
 }
 
 fn names() -> Result<Vec<String>> {
-    let list = Kubectl::admin().get_json(&["nodes"])?;
-    let items = list["items"].as_array().into_iter().flatten();
-    Ok(items.filter_map(|node| node["metadata"]["name"].as_str().map(str::to_owned)).collect())
+    let nodes = Api::admin().list("/api/v1/nodes", &[])?;
+    let names = nodes.iter().filter_map(|node| node["metadata"]["name"].as_str());
+    Ok(names.map(str::to_owned).collect())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use khost::{
     Result, StepList, Tool,
-    kubectl::Kubectl,
+    api::Api,
     steps::{program::Program, wait::Wait},
     wait::{Awaited, Seen},
 };
@@ -54,7 +54,7 @@ pub(crate) fn steps(tool: &Tool, cluster: &Cluster) -> Result<StepList> {
 
 /// The cluster knows the node.
 fn registered(node: &Node) -> Wait {
-    let name = node.name.clone();
+    let (name, path) = (&node.name, format!("/api/v1/nodes/{}", node.name));
     let awaited = Awaited {
         id: "node-registered".into(),
         what: format!("node {name} in the cluster"),
@@ -62,8 +62,9 @@ fn registered(node: &Node) -> Wait {
         look: "journalctl -u kubelet -n 50".into(),
     };
     Wait::new(awaited, move |_| {
-        Ok(match Kubectl::kubelet().get_json(&["node", &name]) {
-            Ok(_) => Seen::Ready,
+        Ok(match Api::kubelet().at(&path) {
+            Ok(Some(_)) => Seen::Ready,
+            Ok(None) => Seen::not_yet("the kubelet has not registered it"),
             Err(error) => Seen::NotYet(error.chain()),
         })
     })

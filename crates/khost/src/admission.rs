@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    kubectl::Kubectl,
+    api::Api,
     steps::wait::Wait,
     wait::{Awaited, Seen},
 };
@@ -18,7 +18,7 @@ pub fn pods_admitted() -> Wait {
         look: "kubectl -n kube-system logs -l component=kube-controller-manager".into(),
     };
     Wait::new(awaited, move |_| {
-        Ok(match Kubectl::admin().at("/api/v1/namespaces/default/serviceaccounts/default") {
+        Ok(match Api::admin().at("/api/v1/namespaces/default/serviceaccounts/default") {
             Err(error) => Seen::not_yet(error.chain()),
             Ok(None) => {
                 Seen::not_yet("the controller manager has not made it; `kcp check` asks it")

@@ -39,9 +39,14 @@ pub struct Answer {
 
 /// A client that gives up after two seconds, follows no redirect and uses no proxy.
 pub fn client(trust: &Trust) -> Result<Client> {
+    client_within(trust, Duration::from_secs(2))
+}
+
+/// The same with another limit for one question and its answer.
+pub(crate) fn client_within(trust: &Trust, limit: Duration) -> Result<Client> {
     let invalid = |error| Error::host("tls-setup", "cannot use the certificates").because(error);
     let mut builder = Client::builder()
-        .timeout(Duration::from_secs(2))
+        .timeout(limit)
         .redirect(reqwest::redirect::Policy::none())
         .tls_info(true)
         .no_proxy();

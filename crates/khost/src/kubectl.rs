@@ -1,4 +1,4 @@
-//! The API server, by kubectl.
+//! What kubectl does to the cluster; what is only read is asked for without it (`crate::api`).
 
 mod delete;
 
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Cmd, Error, Result};
+use crate::{Cmd, Error, Result, api::Api};
 
-pub(crate) use delete::{is_going, still_there};
+pub(crate) use delete::{is_going, still_going, still_there};
 
 /// kubectl with a kubeconfig.
 #[derive(Debug, Clone)]
@@ -33,16 +33,11 @@ impl Kubectl {
 
     /// As the administrator on a control plane, as the kubelet on a worker.
     pub fn here() -> Self {
-        if Self::is_admin() { Self::admin() } else { Self::kubelet() }
+        if Api::is_admin() { Self::admin() } else { Self::kubelet() }
     }
 
-    /// Whether this node has the administrator's kubeconfig: it is a control plane.
-    pub fn is_admin() -> bool {
-        crate::fs::exists(std::path::Path::new(kspec::paths::ADMIN_CONF))
-    }
-
-    /// `kubectl ARGS`, to be run. It keeps no cache: a look at the cluster writes nothing, and
-    /// what it would keep below the user's home is no file of ours.
+    /// `kubectl ARGS`, to be run. It keeps no cache: what it would keep below the user's home is no
+    /// file of ours.
     pub fn cmd(&self, args: &[&str]) -> Cmd {
         Cmd::new(&self.program)
             .arg(format!("--kubeconfig={}", self.kubeconfig))
@@ -50,51 +45,6 @@ impl Kubectl {
             .arg("--request-timeout=10s")
             .args(args)
             .limit(Duration::from_secs(60))
-    }
-
-    /// Whether the API server answers at all.
-    pub fn answers(&self) -> bool {
-        self.cmd(&["get", "--raw=/readyz"]).run().is_ok()
-    }
-
-    /// The objects of `manifest` as they are in the cluster; those that are missing are left out.
-    /// Read only: one GET for each object.
-    pub fn get(&self, manifest: &str) -> Result<Vec<Value>> {
-        self.get_with(manifest, &[])
-    }
-
-    /// The same, and who set which of their fields.
-    pub fn get_managed(&self, manifest: &str) -> Result<Vec<Value>> {
-        self.get_with(manifest, &["--show-managed-fields"])
-    }
-
-    fn get_with(&self, manifest: &str, more: &[&str]) -> Result<Vec<Value>> {
-        let args = ["get", "--filename=-", "--ignore-not-found", "--output=json"];
-        let cmd = self.cmd(&args).args(more.iter().copied());
-        let output = cmd.input(manifest).accept(&[0, 1]).run()?;
-        if output.code != 0 && !unknown_kind(&output.stderr) {
-            return Err(unreadable(&output.stderr));
-        }
-        objects(&output.stdout)
-    }
-
-    /// One `kubectl get ARGS --output=json`.
-    pub fn get_json(&self, args: &[&str]) -> Result<Value> {
-        let output = self.cmd(&["get", "--output=json"]).args(args.iter().copied()).run()?;
-        parse(&output.stdout)
-    }
-
-    /// The object at `path` of the API, such as `/api/v1/nodes/NAME`; none where there is none. Unlike
-    /// any other question it does not begin with what the API server serves, which takes twice as long.
-    pub fn at(&self, path: &str) -> Result<Option<Value>> {
-        let output = self.cmd(&["get", &format!("--raw={path}")]).accept(&[0, 1]).run()?;
-        if output.code == 0 {
-            return parse(&output.stdout).map(Some);
-        }
-        if output.stderr.contains("(NotFound)") {
-            return Ok(None);
-        }
-        Err(unreadable(&output.stderr))
     }
 
     /// What the objects of `manifest` would be after [`Kubectl::apply`], in the same order. The
@@ -125,21 +75,11 @@ impl Kubectl {
     }
 }
 
-/// A custom resource whose definition is not there (yet, or any more) is simply not there.
-fn unknown_kind(stderr: &str) -> bool {
-    stderr.lines().all(|line| {
-        line.trim().is_empty()
-            || line.contains("no matches for kind")
-            || line.contains("ensure CRDs are installed first")
-            || line.contains("NotFound")
-    })
-}
-
-/// `kubectl get` prints nothing, one object, or a List of them.
+/// kubectl prints nothing, one object, or a List of them.
 ///
 /// # Errors
 /// `kubectl-failed` when `json` is something else.
-pub fn objects(json: &str) -> Result<Vec<Value>> {
+fn objects(json: &str) -> Result<Vec<Value>> {
     if json.trim().is_empty() {
         return Ok(Vec::new());
     }
@@ -148,12 +88,6 @@ pub fn objects(json: &str) -> Result<Vec<Value>> {
         Some(items) if value.get("kind").is_some_and(|kind| kind == "List") => items.clone(),
         _ => vec![value],
     })
-}
-
-fn unreadable(stderr: &str) -> Error {
-    Error::host("kubectl-failed", "cannot read from the API server")
-        .because(stderr.trim().to_owned())
-        .hint("see whether it runs: `kcp check`")
 }
 
 fn parse(json: &str) -> Result<Value> {

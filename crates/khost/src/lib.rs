@@ -34,6 +34,7 @@
 //! | [`wait`] | wait, with a limit and a reason |
 
 pub mod admission;
+pub mod api;
 pub mod app;
 pub mod artifacts;
 pub mod client_certificate;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 pub use meaning::{Meaning, explained};
 
-use crate::{Host, fs, kubectl::Kubectl};
+use crate::{Host, api::Api, fs, kubectl::Kubectl};
 
 /// Where kubelet keeps what containers say: `NAMESPACE_POD_UID/CONTAINER/RESTARTS.log`.
 const LOG_DIR: &str = "/var/log/pods";
@@ -26,6 +26,24 @@ pub struct Pods {
 }
 
 impl Pods {
+    /// Those that `object` runs: of a namespace all that are in it, of anything else those it selects
+    /// (`spec.selector.matchLabels`). None where it has no pods of its own.
+    pub fn of(object: &Value) -> Option<Self> {
+        let metadata = &object["metadata"];
+        let selects = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+        let (namespace, selector) = if object["kind"] == "Namespace" {
+            (metadata["name"].as_str()?, String::new())
+        } else {
+            let labels = selects.filter(|labels| !labels.is_empty())?;
+            let pairs = labels
+                .iter()
+                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+            let namespace = metadata["namespace"].as_str().unwrap_or("default");
+            (namespace, pairs.collect::<Vec<_>>().join(","))
+        };
+        Some(Self { namespace: namespace.into(), selector, node: None })
+    }
+
     /// What keeps them from being ready: phase, state of the containers, last warning, last words.
     /// Always says something; what cannot be found out is said as well.
     pub fn reason(&self, host: &Host) -> String {
@@ -47,13 +65,10 @@ impl Pods {
 
     /// All of them, as the API server has them.
     pub fn get(&self) -> crate::Result<Vec<Value>> {
-        let on = self.node.as_ref().map(|node| format!("--field-selector=spec.nodeName={node}"));
-        let selector = format!("--selector={}", self.selector);
-        let namespace = format!("--namespace={}", self.namespace);
-        let mut args = vec!["pods", &namespace, &selector];
-        args.extend(on.as_deref());
-        let list = Kubectl::here().get_json(&args)?;
-        Ok(items(&list).to_vec())
+        let on = self.node.as_ref().map(|node| format!("spec.nodeName={node}"));
+        let mut selectors = vec![("labelSelector", self.selector.as_str())];
+        selectors.extend(on.as_deref().map(|on| ("fieldSelector", on)));
+        Api::here().list(&format!("/api/v1/namespaces/{}/pods", self.namespace), &selectors)
     }
 
     fn last_warning(&self, pod: &Value) -> Option<String> {
@@ -72,11 +87,9 @@ impl Pods {
     }
 
     fn last_event(&self, fields: &str) -> Option<Value> {
-        let namespace = format!("--namespace={}", self.namespace);
-        let fields = format!("--field-selector={fields}");
-        let args = ["events", &namespace, &fields, "--sort-by=.metadata.creationTimestamp"];
-        let list = Kubectl::here().get_json(&args).ok()?;
-        items(&list).last().cloned()
+        let path = format!("/api/v1/namespaces/{}/events", self.namespace);
+        let found = Api::here().list(&path, &[("fieldSelector", fields)]).ok()?;
+        found.into_iter().max_by_key(|event| text(event, "/metadata/creationTimestamp").to_owned())
     }
 }
 
@@ -91,6 +104,9 @@ pub fn is_ready(pod: &Value) -> bool {
 fn state(pod: &Value) -> String {
     let (name, phase) = (text(pod, "/metadata/name"), text(pod, "/status/phase"));
     let mut parts = vec![format!("pod {name} is {phase}")];
+    // The time is that of the request and what it was given together (Kubernetes API, ObjectMeta).
+    let end = pod.pointer("/metadata/deletionTimestamp").and_then(Value::as_str);
+    parts.extend(end.map(|end| format!("told to end by {end}")));
     let unscheduled = conditions(pod)
         .iter()
         .filter(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False");
@@ -177,10 +193,6 @@ fn conditions(object: &Value) -> &[Value] {
     object.pointer("/status/conditions").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn items(list: &Value) -> &[Value] {
-    list["items"].as_array().map_or(&[], Vec::as_slice)
-}
-
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
@@ -189,7 +201,7 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
 mod tests {
     use serde_json::json;
 
-    use super::{is_ready, last_words, state};
+    use super::{Pods, is_ready, last_words, state};
     use crate::Host;
 
     #[test]
@@ -229,6 +241,30 @@ mod tests {
             "pod flannel-1 is Running, container flannel waits: CrashLoopBackOff, \
              back-off 20s, restarted 2 times"
         );
+    }
+
+    #[test]
+    fn a_pod_that_ends_says_by_when() {
+        let pod = json!({
+            "metadata": { "name": "p", "deletionTimestamp": "2026-01-02T03:04:05Z" },
+            "status": { "phase": "Running" },
+        });
+        assert_eq!(state(&pod), "pod p is Running, told to end by 2026-01-02T03:04:05Z");
+    }
+
+    #[test]
+    fn whose_pods_they_are() {
+        let of = |object| Pods::of(&object).map(|pods| (pods.namespace, pods.selector));
+        let labels = json!({ "selector": { "matchLabels": { "a": "1", "b": "2" } } });
+        let set = json!({ "kind": "DaemonSet", "metadata": { "namespace": "n" }, "spec": labels });
+        assert_eq!(of(set), Some(("n".into(), "a=1,b=2".into())));
+        let space = json!({ "kind": "Namespace", "metadata": { "name": "n" } });
+        assert_eq!(of(space), Some(("n".into(), String::new())));
+        // A Service selects pods that are not its own; nothing selects all pods there are.
+        let service = json!({ "kind": "Service", "spec": { "selector": { "a": "1" } } });
+        assert_eq!(of(service), None);
+        let all = json!({ "kind": "Deployment", "spec": { "selector": { "matchLabels": {} } } });
+        assert_eq!(of(all), None);
     }
 
     #[test]

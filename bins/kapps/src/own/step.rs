@@ -8,6 +8,7 @@ use std::{
 
 use khost::{
     Change, Context, Detail, Error, Result, Status, Step, Thing,
+    api::Api,
     kubectl::Kubectl,
     steps::manifest::{self, Difference, by_place, list, place, title},
     wait::{Awaited, Seen, until},
@@ -123,7 +124,7 @@ impl Step for OwnManifests {
     }
 
     fn check(&self, _: &Context<'_>) -> Result<Status> {
-        let live = Kubectl::admin().get(&list(self.objects()))?;
+        let live = Api::admin().get(self.objects())?;
         let reviewed = self.reviewed(&live)?;
         let reviewed: BTreeMap<_, _> =
             reviewed.iter().map(|(at, would_be)| (place(&at.object), would_be)).collect();
@@ -178,7 +179,7 @@ impl Step for OwnManifests {
                 served(context, &document.object)?;
             }
             // What could not be checked before its definition was there.
-            let live = Kubectl::admin().get(&list(self.objects()))?;
+            let live = Api::admin().get(self.objects())?;
             self.reviewed(&live)?;
         }
         if rest.is_empty() { Ok(()) } else { put(&rest) }
@@ -194,7 +195,7 @@ fn served(context: &Context<'_>, definition: &Value) -> Result<()> {
         look: format!("kubectl get crd {} -o yaml", definition["metadata"]["name"]),
     };
     until(context, &awaited, || {
-        let found = Kubectl::admin().get(&list([definition]))?;
+        let found = Api::admin().get([definition])?;
         let conditions = found.first().and_then(|found| found.pointer("/status/conditions"));
         let is = json!({ "type": "Established", "status": "True" });
         let established = conditions

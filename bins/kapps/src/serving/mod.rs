@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use khost::{
     Result, StepList,
+    api::Api,
     kubectl::Kubectl,
     steps::{absent::Absent, file::File, unit::Unit, unit_off::UnitOff},
 };
@@ -59,7 +60,7 @@ pub(crate) struct Answer {
 /// their sender to take back, or for an administrator to look at.
 ///
 /// # Errors
-/// `kubectl-failed` when the API server does not answer.
+/// `api-unreadable` when the API server does not answer.
 pub(crate) fn approve(cluster: &Cluster) -> Result<Answer> {
     let mut answer = Answer::default();
     let mut granted = Vec::new();
@@ -79,9 +80,9 @@ pub(crate) fn approve(cluster: &Cluster) -> Result<Answer> {
 }
 
 fn pending() -> Result<Vec<request::Request>> {
-    let of_kubelets = format!("--field-selector=spec.signerName={}", request::SIGNER);
-    let list = Kubectl::admin().get_json(&["certificatesigningrequests", &of_kubelets])?;
-    Ok(request::pending(&list))
+    let of_kubelets = format!("spec.signerName={}", request::SIGNER);
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    Ok(request::pending(&Api::admin().list(path, &[("fieldSelector", &of_kubelets)])?))
 }
 
 fn service_text() -> String {

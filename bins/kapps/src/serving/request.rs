@@ -24,10 +24,10 @@ pub(super) struct Request {
     spec: Value,
 }
 
-/// Those of the list that nobody has answered.
-pub(super) fn pending(list: &Value) -> Vec<Request> {
-    let items = list["items"].as_array().into_iter().flatten();
-    items
+/// Those of `requests` that nobody has answered.
+pub(super) fn pending(requests: &[Value]) -> Vec<Request> {
+    requests
+        .iter()
         .filter(|item| item["spec"]["signerName"] == SIGNER)
         .filter(|item| item["status"]["conditions"].as_array().is_none_or(Vec::is_empty))
         .map(|item| Request {
@@ -137,7 +137,7 @@ mod tests {
     /// What is said to it in a cluster of `node1` at 192.0.2.11.
     fn answer(object: &Value) -> Result<String, String> {
         let cluster = Cluster::example("node1", [192, 0, 2, 11].into());
-        let pending = pending(&json!({ "items": [object] }));
+        let pending = pending(std::slice::from_ref(object));
         pending.first().expect("it is pending").allowed(&cluster)
     }
 
@@ -182,7 +182,7 @@ mod tests {
             |at| at["spec"]["signerName"] = "kubernetes.io/kube-apiserver-client-kubelet".into(),
         ] {
             let object = request(NODE, &["node1"], change);
-            assert!(pending(&json!({ "items": [object] })).is_empty());
+            assert!(pending(&[object]).is_empty());
         }
     }
 

@@ -11,6 +11,7 @@ use std::{
 
 use khost::{
     Change, Context, Detail, Error, Result, Status, Step, Thing,
+    api::Api,
     fs::{self, Attributes},
     kubectl::Kubectl,
     pods::Pods,
@@ -222,9 +223,12 @@ pub(crate) fn read_at() -> PathBuf {
 }
 
 fn live() -> Result<Vec<Value>> {
-    let args = ["configmap/kube-proxy", "daemonset/kube-proxy", NAMESPACE, "--ignore-not-found"];
-    let output = Kubectl::admin().cmd(&["get", "--output=json"]).args(args).run()?.stdout;
-    khost::kubectl::objects(&output)
+    let of = |path: &str| Api::admin().at(&format!("{path}/kube-proxy")).transpose();
+    let both = [
+        "/api/v1/namespaces/kube-system/configmaps",
+        "/apis/apps/v1/namespaces/kube-system/daemonsets",
+    ];
+    both.into_iter().filter_map(of).collect()
 }
 
 fn patch(object: &str, patch: &Value) -> Result<()> {

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Kubectl, unknown_kind};
+use super::Kubectl;
 use crate::{
     Error, Result,
+    api::Api,
     cmd::Output,
+    pods::Pods,
     steps::manifest::{list, title},
     wait::nap,
 };
@@ -16,68 +18,73 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(45);
 
 impl Kubectl {
-    /// Delete the objects of `manifest`, and wait until they and the pods they had are gone:
-    /// a pod that still runs would bring back what it keeps on the node.
-    pub fn delete(&self, manifest: &str) -> Result<()> {
-        self.begin_deleting(manifest)?;
-        all_gone(&self.staying(manifest)?)
+    /// Delete `objects`, and wait until they and the pods they had are gone: a pod that still runs
+    /// would bring back what it keeps on the node.
+    pub fn delete(&self, objects: &[Value]) -> Result<()> {
+        self.begin_deleting(objects)?;
+        all_gone(&staying(objects)?)
     }
 
-    /// Let the deletion of the objects of `manifest` begin; what owns pods stays until these are
-    /// gone.
-    pub(crate) fn begin_deleting(&self, manifest: &str) -> Result<()> {
+    /// Let the deletion of `objects` begin; what owns pods stays until these are gone.
+    pub(crate) fn begin_deleting<'a>(
+        &self,
+        objects: impl IntoIterator<Item = &'a Value>,
+    ) -> Result<()> {
         // `kubectl delete --wait` asks for each object, five in a second.
         let args = ["delete", "--filename=-", "--ignore-not-found", "--cascade=foreground"];
         let cmd = self.cmd(&args).arg("--wait=false");
-        deleted(&cmd.input(manifest).accept(&[0, 1]).run()?)
+        deleted(&cmd.input(list(objects)).accept(&[0, 1]).run()?)
     }
 
-    /// Wait for the end of the objects of `manifest`, whose deletion has begun, on the way to taking
+    /// Wait for the end of `objects`, whose deletion has begun, on the way to taking
     /// the node apart: pods that do not end in time are forgotten. That is so where the pod network
     /// went first: the runtime cannot take their sandboxes down. What runs of them goes with the
     /// runtime.
-    pub(crate) fn gone_with_stuck_pods(&self, manifest: &str) -> Result<()> {
-        let stuck = self.staying(manifest)?;
+    pub(crate) fn gone_with_stuck_pods(&self, objects: &[Value]) -> Result<()> {
+        let stuck = staying(objects)?;
         if stuck.is_empty() {
             return Ok(());
         }
         self.forget_pods_of(&stuck)?;
-        all_gone(&self.staying(&list(&stuck))?)
-    }
-
-    /// Which of the objects of `manifest` are still being deleted when the limit has passed. One
-    /// that somebody made anew meanwhile is another.
-    fn staying(&self, manifest: &str) -> Result<Vec<Value>> {
-        let started = Instant::now();
-        let mut asked = manifest.to_owned();
-        let mut pause = Duration::from_millis(50);
-        loop {
-            let going: Vec<_> = self.get(&asked)?.into_iter().filter(is_going).collect();
-            if going.is_empty() || started.elapsed() > LIMIT {
-                return Ok(going);
-            }
-            asked = list(&going);
-            nap(pause);
-            pause = (pause * 3 / 2).min(Duration::from_millis(500));
-        }
+        all_gone(&staying(&stuck)?)
     }
 
     fn forget_pods_of(&self, objects: &[Value]) -> Result<()> {
         for object in objects {
-            let labels = object.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
-            let Some(labels) = labels.filter(|labels| !labels.is_empty()) else { continue };
-            let pairs: Vec<_> = labels
-                .iter()
-                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
-                .collect();
-            let selector = format!("--selector={}", pairs.join(","));
-            let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
-            let namespace = format!("--namespace={namespace}");
-            let args = ["delete", "pods", &namespace, &selector, "--force", "--grace-period=0"];
+            let Some(pods) = Pods::of(object) else { continue };
+            let which = match pods.selector.as_str() {
+                "" => "--all".into(),
+                selector => format!("--selector={selector}"),
+            };
+            let namespace = format!("--namespace={}", pods.namespace);
+            let args = ["delete", "pods", &namespace, &which, "--force", "--grace-period=0"];
             self.cmd(&args).arg("--wait=false").run()?;
         }
         Ok(())
     }
+}
+
+/// Which of the `objects` are still being deleted when the limit has passed. One
+/// that somebody made anew meanwhile is another.
+fn staying(objects: &[Value]) -> Result<Vec<Value>> {
+    let started = Instant::now();
+    let mut going = still_going(objects)?;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        if going.is_empty() || started.elapsed() > LIMIT {
+            return Ok(going);
+        }
+        nap(pause);
+        pause = (pause * 3 / 2).min(Duration::from_millis(500));
+        going = still_going(&going)?;
+    }
+}
+
+/// Those of `objects` that are being deleted, as they are now.
+pub(crate) fn still_going(objects: &[Value]) -> Result<Vec<Value>> {
+    let mut found = Api::admin().get(objects)?;
+    found.retain(is_going);
+    Ok(found)
 }
 
 /// Whether an object is being deleted.
@@ -109,6 +116,16 @@ fn deleted(output: &Output) -> Result<()> {
         return Err(failed().because(output.stderr.trim().to_owned()));
     }
     Ok(())
+}
+
+/// A custom resource whose definition is not there (yet, or any more) is gone.
+fn unknown_kind(stderr: &str) -> bool {
+    stderr.lines().all(|line| {
+        line.trim().is_empty()
+            || line.contains("no matches for kind")
+            || line.contains("ensure CRDs are installed first")
+            || line.contains("NotFound")
+    })
 }
 
 fn failed() -> Error {

@@ -6,9 +6,10 @@ use serde_json::Value;
 
 use crate::{
     Change, Context, Result, Status, Step, Thing,
+    api::Api,
     journal::Journal,
     kubectl::Kubectl,
-    steps::manifest::{by_place, list, place, title},
+    steps::manifest::{by_place, place, title},
 };
 
 /// No object in the cluster that the phase made and that is not wanted any more.
@@ -42,7 +43,7 @@ impl Pruned {
         if gone.is_empty() {
             return Ok(gone);
         }
-        let live = Kubectl::admin().get_managed(&list(&gone))?;
+        let live = Api::admin().get(&gone)?;
         let live = by_place(&live);
         let is_ours = |live: &&Value| self.managers.iter().any(|by| applied_by(live, by));
         gone.retain(|gone| live.get(&place(gone)).is_some_and(is_ours));
@@ -81,7 +82,7 @@ impl Step for Pruned {
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
-        Kubectl::admin().delete(&list(&self.found(context)?))
+        Kubectl::admin().delete(&self.found(context)?)
     }
 }
 

@@ -9,8 +9,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::{list, place};
-use crate::{Host, Result, fs, kubectl::Kubectl, original::Restored, steps::containers, wait::nap};
+use super::place;
+use crate::{
+    Host, Result, api::Api, fs, kubectl::Kubectl, original::Restored, steps::containers, wait::nap,
+};
 
 /// What owns pods, and what they answer for: while an API is registered and nobody answers, no
 /// namespace can be deleted.
@@ -24,41 +26,40 @@ const TOLD: Duration = Duration::from_secs(5);
 pub(crate) fn delete(host: &Host, objects: &[Value], stateless: &[Value]) -> Result<Restored> {
     let admin = host.path(kspec::paths::ADMIN_CONF);
     let kubectl = Kubectl::admin();
-    if !fs::exists(&admin) || !kubectl.answers() {
+    if !fs::exists(&admin) || !Api::admin().answers() {
         return Ok(Restored::Left("no API server answers: its objects go with it".into()));
     }
-    if control_planes(&kubectl)? > 1 {
+    if control_planes()? > 1 {
         return Ok(Restored::Left("they serve the other control planes, which go on".into()));
     }
     let owners = owners(stateless);
     if !owners.is_empty() {
-        kubectl.begin_deleting(&list(owners.iter().copied()))?;
+        kubectl.begin_deleting(owners.iter().copied())?;
     }
     thread::scope(|scope| {
-        let ended = scope.spawn(|| end_at_once(host, &kubectl, &owners));
-        kubectl.begin_deleting(&list(objects.iter().rev()))?;
+        let ended = scope.spawn(|| end_at_once(host, &owners));
+        kubectl.begin_deleting(objects.iter().rev())?;
         ended.join().unwrap_or_else(|panic| resume_unwind(panic))
     })?;
     let awaited = awaited(objects, stateless);
     if !awaited.is_empty() {
-        kubectl.gone_with_stuck_pods(&list(awaited))?;
+        kubectl.gone_with_stuck_pods(&awaited)?;
     }
     Ok(Restored::Done)
 }
 
 /// Those of `objects` whose end is waited for. The controller does not look at a namespace until
 /// five seconds after its deletion (its `namespaceDeletionGracePeriod`).
-fn awaited<'a>(objects: &'a [Value], stateless: &[Value]) -> Vec<&'a Value> {
+fn awaited(objects: &[Value], stateless: &[Value]) -> Vec<Value> {
     let is_namespace = |object: &&Value| object["kind"] == "Namespace";
     let own: BTreeSet<_> = stateless.iter().filter(is_namespace).map(place).collect();
-    objects.iter().filter(|object| !own.contains(&place(object))).collect()
+    objects.iter().filter(|object| !own.contains(&place(object))).cloned().collect()
 }
 
 /// How many nodes could go on without this one.
-fn control_planes(kubectl: &Kubectl) -> Result<usize> {
-    let selector = "--selector=node-role.kubernetes.io/control-plane";
-    let found = kubectl.get_json(&["nodes", selector])?;
-    Ok(found["items"].as_array().map_or(0, Vec::len))
+fn control_planes() -> Result<usize> {
+    let labelled = ("labelSelector", "node-role.kubernetes.io/control-plane");
+    Ok(Api::admin().list("/api/v1/nodes", &[labelled])?.len())
 }
 
 /// Those of `objects` that are deleted first, the last made first.
@@ -71,7 +72,7 @@ fn owners(objects: &[Value]) -> Vec<&Value> {
 /// end it: `CoreDNS` answers on for five seconds, for clients that have not heard yet that it goes.
 /// The kubelet would not: it hears of a shorter time only when the longer is over (Kubernetes issue
 /// 83916).
-fn end_at_once(host: &Host, kubectl: &Kubectl, owners: &[&Value]) -> Result<()> {
+fn end_at_once(host: &Host, owners: &[&Value]) -> Result<()> {
     let mut spaces: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for owner in owners {
         if let Some(namespace) = owner["metadata"]["namespace"].as_str() {
@@ -81,10 +82,14 @@ fn end_at_once(host: &Host, kubectl: &Kubectl, owners: &[&Value]) -> Result<()> 
     for (namespace, owners) in spaces {
         let started = Instant::now();
         loop {
-            let kinds = "deployments.apps,daemonsets.apps,replicasets.apps,pods";
-            let found = kubectl.get_json(&[kinds, &format!("--namespace={namespace}")])?;
-            let found = found["items"].as_array().map_or(&[][..], Vec::as_slice);
-            let pods = Ending::of(&owners, found);
+            let mut found = Vec::new();
+            for kind in ["deployments", "daemonsets", "replicasets"] {
+                let path = format!("/apis/apps/v1/namespaces/{namespace}/{kind}");
+                found.extend(Api::admin().list(&path, &[])?);
+            }
+            let path = format!("/api/v1/namespaces/{namespace}/pods");
+            found.extend(Api::admin().list(&path, &[])?);
+            let pods = Ending::of(&owners, &found);
             // One that was not told would be started again.
             if pods.not_told == 0 || started.elapsed() > TOLD {
                 containers::kill_pods(host, &pods.told)?;
@@ -154,7 +159,7 @@ mod tests {
         let stateless = [namespace("a"), service.clone()];
         let own = [namespace("b")];
         let all = [&stateless[..], &own].concat();
-        assert_eq!(awaited(&all, &stateless), [&service, &own[0]]);
+        assert_eq!(awaited(&all, &stateless), [service, own[0].clone()]);
         assert!(owners(&all).is_empty());
     }
 

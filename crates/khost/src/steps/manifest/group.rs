@@ -8,10 +8,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Named, list, title};
+use super::{Named, title};
 use crate::{
     Context, Result,
-    kubectl::{Kubectl, is_going, still_there},
+    api::Api,
+    kubectl::{is_going, still_going, still_there},
     wait::{Awaited, Seen, until},
 };
 
@@ -25,7 +26,7 @@ pub(super) struct Group {
     pub(super) applied: Cell<bool>,
 }
 
-/// The objects of some manifests as they are in the cluster, asked for with one `kubectl get`.
+/// The objects of some manifests as they are in the cluster, asked for together.
 #[derive(Debug)]
 pub(super) struct Live {
     of: Vec<Rc<Named>>,
@@ -41,7 +42,7 @@ impl Live {
     /// What is being deleted is as good as gone.
     fn get(&self) -> Result<&[Value]> {
         if self.seen.get().is_none() {
-            let found = Kubectl::admin().get(&list(self.of.iter().flat_map(|one| &one.objects)))?;
+            let found = Api::admin().get(self.of.iter().flat_map(|one| &one.objects))?;
             let (going, found) = found.into_iter().partition(is_going);
             self.going.get_or_init(|| going);
             return Ok(self.seen.get_or_init(|| found));
@@ -94,11 +95,9 @@ impl Group {
                 metadata["name"].as_str().unwrap_or_default()
             ),
         };
-        let manifest = list(going);
         until(context, &awaited, || {
-            let found = Kubectl::admin().get(&manifest)?;
-            let stays = found.iter().find(|found| is_going(found));
-            Ok(stays.map_or(Seen::Ready, |stays| Seen::NotYet(still_there(stays))))
+            let stays = still_going(going)?;
+            Ok(stays.first().map_or(Seen::Ready, |stays| Seen::NotYet(still_there(stays))))
         })
     }
 }
