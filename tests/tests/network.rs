@@ -18,6 +18,7 @@ fn the_network_and_the_add_ons_are_what_the_description_says() {
     rights(&node);
     printed_manifests(&node);
     own_manifests(&node);
+    pods_that_take_their_time(&node);
     no_network(&node);
     away_and_back(&node);
     switched_off(&node);
@@ -218,6 +219,31 @@ fn own_manifests(node: &Node) {
         node.ends(&kubectl(&format!("get {gone}")), 1, "NotFound");
     }
     node.must(&kubectl("get configmap theirs"));
+    node.ends("kapps apply", 0, "nothing to do");
+}
+
+/// What runs pods goes before the namespace it is in, and has the time that its pods ask for; whoever
+/// waits for it hears which pod it is.
+fn pods_that_take_their_time(node: &Node) {
+    // sleep(1) as a container's first process does not hear that it has to end.
+    write(
+        node,
+        "60-slow.yaml",
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: slow}\n---\napiVersion: apps/v1\n\
+         kind: Deployment\nmetadata: {name: sleeper, namespace: slow}\nspec:\n  \
+         selector: {matchLabels: {a: b}}\n  template:\n    metadata: {labels: {a: b}}\n    \
+         spec:\n      terminationGracePeriodSeconds: 10\n      containers:\n      \
+         - {name: a, image: 'docker.io/k8steps/toolbox:1', command: [sleep, '3600']}\n",
+    );
+    node.must("kapps apply");
+    node.must(&kubectl("-n slow rollout status deployment sleeper --timeout=60s"));
+    node.must(&format!("rm {OWN}/60-slow.yaml"));
+    let said = node.ends("kapps apply --timeout 3", 1, "error[timeout]: ");
+    for told in ["the end of Deployment slow/sleeper", "pod sleeper-", "told to end by "] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+    node.must("kapps apply");
+    node.ends(&kubectl("get namespace slow"), 1, "NotFound");
     node.ends("kapps apply", 0, "nothing to do");
 }
 

@@ -18,13 +18,6 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(45);
 
 impl Kubectl {
-    /// Delete `objects`, and wait until they and the pods they had are gone: a pod that still runs
-    /// would bring back what it keeps on the node.
-    pub fn delete(&self, objects: &[Value]) -> Result<()> {
-        self.begin_deleting(objects)?;
-        all_gone(&staying(objects)?)
-    }
-
     /// Let the deletion of `objects` begin; what owns pods stays until these are gone.
     pub(crate) fn begin_deleting<'a>(
         &self,
@@ -96,7 +89,7 @@ pub(crate) fn is_going(object: &Value) -> bool {
 pub(crate) fn still_there(object: &Value) -> String {
     let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
     let said = conditions
-        .filter(|condition| condition["status"] == "True")
+        .filter(|condition| object["kind"] == "Namespace" && condition["status"] == "True")
         .filter_map(|condition| condition["message"].as_str());
     let what = format!("{} is being deleted, and is still there", title(object));
     std::iter::once(what.as_str()).chain(said).collect::<Vec<_>>().join(": ")

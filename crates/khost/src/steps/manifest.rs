@@ -2,6 +2,7 @@
 
 mod delete;
 mod difference;
+mod gone;
 mod group;
 
 use std::{cell::Cell, collections::BTreeMap, rc::Rc};
@@ -9,6 +10,7 @@ use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 pub(crate) use delete::delete;
 pub use difference::Difference;
 use difference::{first_difference, pretty, projected};
+pub(crate) use gone::gone;
 use group::{Group, Live};
 use serde_json::{Value, json};
 

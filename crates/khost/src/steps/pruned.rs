@@ -9,7 +9,7 @@ use crate::{
     api::Api,
     journal::Journal,
     kubectl::Kubectl,
-    steps::manifest::{by_place, place, title},
+    steps::manifest::{by_place, gone, place, title},
 };
 
 /// No object in the cluster that the phase made and that is not wanted any more.
@@ -82,8 +82,20 @@ impl Step for Pruned {
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
-        Kubectl::admin().delete(&self.found(context)?)
+        let (holders, held): (Vec<_>, Vec<_>) = self.found(context)?.into_iter().partition(holds);
+        for objects in [held, holders].iter().filter(|objects| !objects.is_empty()) {
+            Kubectl::admin().begin_deleting(objects.iter())?;
+            gone(context, objects)?;
+        }
+        Ok(())
     }
+}
+
+/// Whether other objects are in it. It goes after those of ours: whenever its controller finds pods
+/// that still end, it looks again only after half of the time that they were given, and when they
+/// are over it, after ever longer pauses (Kubernetes, `namespace_controller.go`).
+fn holds(object: &Value) -> bool {
+    object["kind"] == "Namespace" || object["kind"] == "CustomResourceDefinition"
 }
 
 #[cfg(test)]

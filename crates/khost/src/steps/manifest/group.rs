@@ -3,18 +3,12 @@
 use std::{
     cell::{Cell, OnceCell},
     rc::Rc,
-    time::Duration,
 };
 
 use serde_json::Value;
 
-use super::{Named, title};
-use crate::{
-    Context, Result,
-    api::Api,
-    kubectl::{is_going, still_going, still_there},
-    wait::{Awaited, Seen, until},
-};
+use super::{Named, gone};
+use crate::{Context, Result, api::Api, kubectl::is_going};
 
 /// Manifests of which those that differ are applied with one `kubectl apply`, when the first of them
 /// is: each call asks the API server for all that it serves before it says a word.
@@ -81,23 +75,6 @@ impl Group {
     /// made in it meanwhile; anything else would go although it has just been applied.
     pub(super) fn vacated(&self, context: &Context<'_>) -> Result<()> {
         let going = self.before.going.get().map_or(&[][..], Vec::as_slice);
-        let Some(first) = going.first() else { return Ok(()) };
-        let (kind, metadata) = (first["kind"].as_str(), &first["metadata"]);
-        let namespace = metadata["namespace"].as_str().map(|name| format!("-n {name} "));
-        let awaited = Awaited {
-            id: "deleted".into(),
-            what: format!("the end of {}, which is being deleted,", title(first)),
-            limit: Duration::from_secs(60),
-            look: format!(
-                "kubectl {}get {} {} -o yaml",
-                namespace.unwrap_or_default(),
-                kind.unwrap_or_default(),
-                metadata["name"].as_str().unwrap_or_default()
-            ),
-        };
-        until(context, &awaited, || {
-            let stays = still_going(going)?;
-            Ok(stays.first().map_or(Seen::Ready, |stays| Seen::NotYet(still_there(stays))))
-        })
+        if going.is_empty() { Ok(()) } else { gone(context, going) }
     }
 }
