@@ -172,8 +172,7 @@ fn ours(log: &str) -> Vec<String> {
         .filter(|event| {
             let (user, agent) = (text(&event["user"]["username"]), text(&event["userAgent"]));
             user.starts_with("kubernetes-")
-                || agent.starts_with("kubectl")
-                || agent.starts_with("kubeadm")
+                || ["k8steps", "kubectl", "kubeadm"].iter().any(|own| agent.starts_with(own))
         })
         .filter(|event| !text(&event["requestURI"]).contains("dryRun=All"))
         .filter(|event| !text(&event["objectRef"]["resource"]).ends_with("accessreviews"))

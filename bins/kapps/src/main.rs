@@ -26,11 +26,7 @@ use khost::{
     error::Exit,
     lookup,
     static_pod::{Component, StaticPod},
-    steps::{
-        manifest::{Manifest, title},
-        pruned::Pruned,
-        withdrawn::Withdrawn,
-    },
+    steps::{manifest::title, pruned::Pruned, withdrawn::Withdrawn},
 };
 use kspec::{
     Cluster, Role,
@@ -133,13 +129,11 @@ fn steps(tool: &Tool) -> Result<StepList> {
     // of Node Feature Discovery, which nobody waits for, come when names are looked up.
     let (later, first): (Vec<_>, Vec<_>) =
         addons.iter().partition(|addon| addon.name == node_feature_discovery::NAME);
-    let groups = [first, later].map(|group| group.into_iter().map(Addon::manifest).collect());
-    let [first, later] = Manifest::together(groups);
     let (dns, all): (Vec<_>, Vec<_>) =
         available::waits(&addons).into_iter().partition(|(name, _)| *name == coredns::NAME);
     // Who makes the pods, and the network's before these, needs the processor first.
     steps.add(StaticPod::new(Component::ControllerManager, &cluster).listening());
-    steps.extend(first);
+    steps.extend(first.into_iter().map(Addon::manifest));
     steps.add(network::there());
     // Asked for only now: the controller manager, which signs, need not be waited for any more.
     steps.extend(serving::signed(&cluster));
@@ -147,7 +141,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     if cluster.addons.coredns.enabled {
         steps.add(lookup::answered(control_plane.cluster_dns, &cluster.kubernetes.dns_domain));
     }
-    steps.extend(later);
+    steps.extend(later.into_iter().map(Addon::manifest));
     if !own.is_empty() {
         steps.add(khost::admission::pods_admitted()); // pods may be among them
         steps.add(OwnManifests::new(own)); // after the add-ons, whose definitions they may use

@@ -84,7 +84,7 @@ impl Probe {
         match http::get(&client, &format!("{}/health", self.url)) {
             Ok(answer) => Ok(self.judge(&answer, || metrics().map(|answer| answer.body))),
             Err(why) if why.contains("refused") => closed(host).map(Some),
-            Err(why) if why.contains("no answer within") => {
+            Err(why) if why.contains(http::NO_ANSWER) => {
                 let seen = format!("the port is open, but {why}");
                 Ok(Some(self.stuck(&seen, || metrics().map(|answer| answer.body))))
             }

@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// Longest body that is taken. etcd's metrics, which are the longest, have a hundredth of it.
 const LONGEST: u64 = 16 << 20;
 
+/// Said of a server that takes a question and does not answer within the client's limit.
+pub const NO_ANSWER: &str = "no answer in time";
+
 /// How a server proves itself, and how we do.
 #[derive(Debug, Default)]
 pub struct Trust {
@@ -48,6 +51,7 @@ pub(crate) fn client_within(trust: &Trust, limit: Duration) -> Result<Client> {
     let mut builder = Client::builder()
         .timeout(limit)
         .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("k8steps/", env!("CARGO_PKG_VERSION")))
         .tls_info(true)
         .no_proxy();
     builder = match &trust.ca {
@@ -112,6 +116,16 @@ pub fn reach(address: SocketAddr, within: Duration) -> Result<(), String> {
     TcpStream::connect_timeout(&address, within).map(drop).map_err(|error| error.to_string())
 }
 
+/// `PATCH url` with `body`, which is of `kind`. The errors are those of [`get`].
+pub(crate) fn patch(
+    client: &Client,
+    url: &str,
+    kind: &str,
+    body: String,
+) -> Result<Answer, String> {
+    answer(client.patch(url).header("content-type", kind).body(body).send())
+}
+
 /// `POST url` with `json` as its body. The errors are those of [`get`].
 pub fn post(client: &Client, url: &str, json: &str) -> Result<Answer, String> {
     let request = client.post(url).header("content-type", "application/json").body(json.to_owned());
@@ -127,7 +141,7 @@ fn broken_off(error: &io::Error) -> String {
 /// The deepest cause says it best: "connection refused", "certificate expired".
 fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return "no answer within 2 s".into();
+        return NO_ANSWER.into();
     }
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {

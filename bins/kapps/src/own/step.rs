@@ -9,8 +9,7 @@ use std::{
 use khost::{
     Change, Context, Detail, Error, Result, Status, Step, Thing,
     api::Api,
-    kubectl::Kubectl,
-    steps::manifest::{self, Difference, by_place, list, place, title},
+    steps::manifest::{self, Difference, by_place, place, title},
     wait::{Awaited, Seen, until},
 };
 use serde_json::{Value, json};
@@ -46,21 +45,19 @@ impl OwnManifests {
         let new: Vec<_> =
             self.documents.iter().filter(|at| at.is_ground()).filter(is_new).collect();
         let new = New::of(&new);
-        let asked: Vec<_> = self
+        let asked = self
             .documents
             .iter()
             .filter(|at| !new.defines(&at.object))
-            .map(|document| (document, new.in_a_place_that_is_there(&document.object)))
-            .collect();
-        if asked.is_empty() {
-            return Ok(Vec::new());
+            .map(|document| (document, new.in_a_place_that_is_there(&document.object)));
+        let (mut would_be, mut refused) = (Vec::new(), Vec::new());
+        for (document, object) in asked {
+            match Api::admin().reviewed(MANAGER, &object)? {
+                Ok(object) => would_be.push((document, object)),
+                Err(said) => refused.push((document, said)),
+            }
         }
-        let found = Kubectl::admin()
-            .reviewed(MANAGER, &list(asked.iter().map(|(_, object)| object)))
-            .map_err(|error| refusal::told(&asked, error))?;
-        let found = by_place(&found);
-        let of = |object: &Value| found.get(&place(object)).copied().cloned();
-        Ok(asked.iter().filter_map(|(at, object)| Some((*at, of(object)?))).collect())
+        refusal::told(&refused).map_or(Ok(would_be), Err)
     }
 }
 
@@ -166,8 +163,8 @@ impl Step for OwnManifests {
         let (ground, rest): (Vec<_>, Vec<_>) =
             self.documents.iter().partition(|document| document.is_ground());
         let put = |documents: &[&Document]| -> Result<()> {
-            let objects = list(documents.iter().map(|document| &document.object));
-            Kubectl::admin().apply(MANAGER, &objects).map_err(|error| {
+            let objects = documents.iter().map(|document| &document.object);
+            Api::admin().apply(MANAGER, objects).map_err(|error| {
                 Error::host("manifest-refused", "cannot apply your own manifests")
                     .because(error)
                     .hint("see whether the API server runs: `kcp check`")
@@ -194,16 +191,24 @@ fn served(context: &Context<'_>, definition: &Value) -> Result<()> {
         limit: Duration::from_secs(30),
         look: format!("kubectl get crd {} -o yaml", definition["metadata"]["name"]),
     };
+    // Established, it is served; where it is served is told a moment later.
+    let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
+    let served = versions.into_iter().flatten().filter(|version| version["served"] == true);
+    let kinds: Vec<_> = served
+        .map(|version| {
+            let (group, version) = (definition["spec"]["group"].as_str(), version["name"].as_str());
+            let version = format!("{}/{}", group.unwrap_or_default(), version.unwrap_or_default());
+            json!({ "apiVersion": version, "kind": definition.pointer("/spec/names/kind") })
+        })
+        .collect();
     until(context, &awaited, || {
-        let found = Api::admin().get([definition])?;
-        let conditions = found.first().and_then(|found| found.pointer("/status/conditions"));
-        let is = json!({ "type": "Established", "status": "True" });
-        let established = conditions
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .any(|at| at["type"] == is["type"] && at["status"] == is["status"]);
-        Ok(if established { Seen::Ready } else { Seen::not_yet("it is not established") })
+        for kind in &kinds {
+            if !Api::admin().serves(kind)? {
+                let why = format!("the API server does not serve {} yet", kind["apiVersion"]);
+                return Ok(Seen::not_yet(why));
+            }
+        }
+        Ok(Seen::Ready)
     })
 }
 

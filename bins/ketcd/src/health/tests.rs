@@ -165,7 +165,7 @@ fn a_server_that_accepts_and_says_nothing_is_no_closed_port() {
     let seen = made.probe(silent.local_addr().unwrap().port()).look(&Host::new("/")).unwrap();
     assert_eq!(
         not_yet(seen.as_ref(), Kind::NoQuorum),
-        "the port is open, but no answer within 2 s: 2 of its 3 members must run and reach each other"
+        "the port is open, but no answer in time: 2 of its 3 members must run and reach each other"
     );
 }
 

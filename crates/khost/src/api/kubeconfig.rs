@@ -43,6 +43,12 @@ impl Kubeconfig {
         })
     }
 
+    /// One that names `server`, and nobody.
+    #[cfg(test)]
+    pub(super) fn of(server: &str) -> Self {
+        Self { server: server.into(), ca: Vec::new(), identity: Vec::new() }
+    }
+
     pub(super) fn trust(&self) -> Trust {
         Trust { ca: Some(self.ca.clone()), identity: Some(self.identity.clone()) }
     }

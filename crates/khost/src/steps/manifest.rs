@@ -3,41 +3,72 @@
 mod delete;
 mod difference;
 mod gone;
-mod group;
 
-use std::{cell::Cell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 pub(crate) use delete::delete;
 pub use difference::Difference;
 use difference::{first_difference, pretty, projected};
 pub(crate) use gone::gone;
-use group::{Group, Live};
 use serde_json::{Value, json};
 
 use crate::{
-    Change, Context, Detail, Error, Result, Status, Step, Thing, journal::Journal,
-    kubectl::Kubectl, steps::file::diff,
+    Change, Context, Detail, Error, Result, Status, Step, Thing, api::Api, journal::Journal,
+    kubectl::is_going, steps::file::diff,
 };
 
-/// Some objects, as JSON values.
+/// Some objects that have a name together, as JSON values.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    own: Rc<Named>,
-    group: Rc<Group>,
-    applied: Cell<bool>,
-}
-
-/// Objects that have a name together.
-#[derive(Debug, Clone)]
-struct Named {
     name: String,
     phase: &'static str,
     objects: Vec<Value>,
     causes: Vec<Thing>,
     stateless: bool,
+    /// As they are in the cluster, until they are applied.
+    seen: RefCell<Option<Rc<Live>>>,
 }
 
-impl Named {
+/// Objects as they are in the cluster. What is being deleted is as good as gone.
+#[derive(Debug)]
+struct Live {
+    found: Vec<Value>,
+    going: Vec<Value>,
+}
+
+impl Manifest {
+    /// The `objects` called `name` together, applied by `phase`, which is the field manager.
+    pub fn new(name: &str, phase: &'static str, objects: Vec<Value>) -> Self {
+        let objects = objects.into_iter().map(|object| marked(object, phase)).collect();
+        let (causes, stateless, seen) = (Vec::new(), false, RefCell::default());
+        Self { name: name.into(), phase, objects, causes, stateless, seen }
+    }
+
+    /// What its pods bring about on the machine. Reset puts that back once they are gone.
+    #[must_use]
+    pub fn causing(mut self, things: impl IntoIterator<Item = Thing>) -> Self {
+        self.causes.extend(things);
+        self
+    }
+
+    /// Its pods keep nothing: when reset has deleted what owns them, nobody is served by them any
+    /// more, and they are not given the time that they would take to end.
+    #[must_use]
+    pub fn stateless(self) -> Self {
+        Self { stateless: true, ..self }
+    }
+
+    fn live(&self) -> Result<Rc<Live>> {
+        if let Some(live) = &*self.seen.borrow() {
+            return Ok(Rc::clone(live));
+        }
+        let found = Api::admin().get(&self.objects)?;
+        let (going, found) = found.into_iter().partition(is_going);
+        let live = Rc::new(Live { found, going });
+        *self.seen.borrow_mut() = Some(Rc::clone(&live));
+        Ok(live)
+    }
+
     /// What has to be changed in the cluster, where its objects are `live`.
     fn difference(&self, live: &[Value]) -> Option<Change> {
         let mut differences = Vec::new();
@@ -58,49 +89,6 @@ impl Named {
             let what = format!("apply {}: {}", self.name, differences.join(", "));
             let detail = (!shown.is_empty()).then_some(Detail::Diff(shown));
             Change { what, detail }
-        })
-    }
-}
-
-impl Manifest {
-    /// The `objects` called `name` together, applied by `phase`, which is the field manager.
-    pub fn new(name: &str, phase: &'static str, objects: Vec<Value>) -> Self {
-        let objects = objects.into_iter().map(|object| marked(object, phase)).collect();
-        let (causes, stateless) = (Vec::new(), false);
-        Self::alone(Named { name: name.into(), phase, objects, causes, stateless })
-    }
-
-    fn alone(named: Named) -> Self {
-        let own = Rc::new(named);
-        let all = vec![Rc::clone(&own)];
-        let before = Rc::new(Live::new(all.clone()));
-        Self { group: Group::new(all, &before), own, applied: Cell::new(false) }
-    }
-
-    /// What its pods bring about on the machine. Reset puts that back once they are gone.
-    #[must_use]
-    pub fn causing(self, things: impl IntoIterator<Item = Thing>) -> Self {
-        let causes = self.own.causes.iter().cloned().chain(things).collect();
-        Self::alone(Named { causes, ..(*self.own).clone() })
-    }
-
-    /// Its pods keep nothing: when reset has deleted what owns them, nobody is served by them any
-    /// more, and they are not given the time that they would take to end.
-    #[must_use]
-    pub fn stateless(self) -> Self {
-        Self::alone(Named { stateless: true, ..(*self.own).clone() })
-    }
-
-    /// Manifests of one phase, to be looked at together, and those of each of `groups` to be
-    /// applied together.
-    pub fn together<const N: usize>(groups: [Vec<Self>; N]) -> [Vec<Self>; N] {
-        let named = |manifest: &Self| Rc::clone(&manifest.own);
-        let before = Rc::new(Live::new(groups.iter().flatten().map(named).collect()));
-        groups.map(|manifests| {
-            let all: Vec<_> = manifests.iter().map(named).collect();
-            let group = Group::new(all.clone(), &before);
-            let of = |own| Self { own, group: Rc::clone(&group), applied: Cell::new(false) };
-            all.into_iter().map(of).collect()
         })
     }
 }
@@ -165,40 +153,32 @@ fn named(object: &Value) -> Value {
 
 impl Step for Manifest {
     fn id(&self) -> String {
-        format!("manifest:{}", self.own.name)
+        format!("manifest:{}", self.name)
     }
 
     fn check(&self, _: &Context<'_>) -> Result<Status> {
-        let live = self.group.live(self.applied.get())?;
-        Ok(self.own.difference(live).map_or(Status::Done, Status::Differs))
+        let difference = self.difference(&self.live()?.found);
+        Ok(difference.map_or(Status::Done, Status::Differs))
     }
 
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
-        let mut things = Vec::new();
-        for Named { name, phase, objects, causes, stateless } in self.group.differing()? {
-            let live = self.group.live(false)?;
-            things.extend(causes.iter().cloned()); // first: reset walks backwards
-            things.extend(made(context, phase, name, objects, live, *stateless)?);
-        }
-        Ok(things)
+        let live = self.live()?;
+        let made =
+            made(context, self.phase, &self.name, &self.objects, &live.found, self.stateless)?;
+        // What its pods cause first: reset walks backwards.
+        Ok(self.causes.iter().cloned().chain(made).collect())
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
-        self.applied.set(true);
-        let differing = self.group.differing()?;
-        if differing.is_empty() {
-            return Ok(()); // with the first of them
-        }
-        self.group.vacated(context)?;
-        let manifest = list(differing.iter().flat_map(|named| &named.objects));
-        Kubectl::admin().apply(self.own.phase, &manifest).map_err(|error| {
-            let names: Vec<_> = differing.iter().map(|named| named.name.as_str()).collect();
-            Error::host("manifest-refused", format!("cannot apply `{}`", names.join("`, `")))
+        // A namespace takes seconds to go, and lets nothing be made in it meanwhile; anything else
+        // would go although it has just been applied.
+        gone(context, &self.live()?.going)?;
+        self.seen.take();
+        Api::admin().apply(self.phase, &self.objects).map_err(|error| {
+            Error::host("manifest-refused", format!("cannot apply `{}`", self.name))
                 .because(error)
                 .hint("see whether the API server runs: `kcp check`")
-        })?;
-        self.group.applied.set(true);
-        Ok(())
+        })
     }
 }
 
