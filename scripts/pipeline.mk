@@ -9,7 +9,7 @@ PHASES := kprep kfetch kpki ketcd knode kcp kcni kapps
 
 # Milestones at which others go on, while the phase itself has more to do: `knode-runtime` is
 # `knode apply --until runtime`. What is left of a phase is done under its own name.
-MILESTONES := kpki-issued knode-runtime knode-kubelet kcp-prepared kcp-cluster
+MILESTONES := kpki-issued ketcd-configured knode-runtime knode-kubelet kcp-prepared kcp-cluster
 
 .PHONY: up plan check down everything backwards dns $(PHASES) $(MILESTONES)
 
@@ -24,10 +24,11 @@ everything: $(PHASES) dns
 # Who needs whose files (docs/contract.md), programs or images.
 kpki-issued: kprep
 knode-runtime: kprep kfetch
-ketcd: kprep kfetch kpki-issued
-kcp-prepared: kpki-issued ketcd knode-runtime
+ketcd-configured: kprep kfetch kpki-issued
+ketcd: ketcd-configured
+kcp-prepared: kpki-issued ketcd-configured knode-runtime
 knode-kubelet: knode-runtime
-kcp-cluster: kcp-prepared knode-kubelet
+kcp-cluster: kcp-prepared knode-kubelet ketcd
 knode: knode-kubelet
 kcp: kcp-cluster
 kcni: kcp-cluster knode

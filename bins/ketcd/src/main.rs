@@ -113,6 +113,7 @@ fn steps(tool: &Tool) -> Result<StepList> {
     let mut steps = StepList::new();
     let Some(phase) = Phase::new(tool)? else {
         steps.add(Tool::leave(&Phase::elsewhere(&tool.cluster()?))?);
+        steps.milestone(phase::CONFIGURED);
         return Ok(steps);
     };
     restore::refuse_unfinished(&tool.host)?;
@@ -121,8 +122,15 @@ fn steps(tool: &Tool) -> Result<StepList> {
     phase.install(&mut steps);
     phase.join(&mut steps);
     phase.unit_file(&mut steps);
+    let begins_alone = phase.begins_alone(&tool.host);
+    if begins_alone {
+        phase.tell(&mut steps);
+    }
     phase.safeguard(&mut steps);
     phase.start_or_go_back(&mut steps);
     phase.finish(&mut steps, tool)?;
+    if !begins_alone {
+        phase.tell(&mut steps);
+    }
     Ok(steps)
 }

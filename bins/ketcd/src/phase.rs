@@ -33,6 +33,9 @@ use crate::{
     upgrade::{self, Keep, Trial, Upgrade},
 };
 
+/// The milestone at which the other phases know where etcd is.
+pub(crate) const CONFIGURED: &str = "configured";
+
 /// This node as a member.
 #[derive(Debug)]
 pub(crate) struct Phase {
@@ -182,10 +185,8 @@ impl Phase {
         (Launch::new(self.unit.clone(), self.probe.clone()), healthy)
     }
 
-    /// It votes; snapshots are taken by the calendar; the other phases know where etcd is.
-    pub(crate) fn finish(&self, steps: &mut StepList, tool: &Tool) -> Result<()> {
-        steps.add(promote::voting(&self.place));
-        Timer::new(tool, &self.cluster.etcd.backup)?.add_to(steps);
+    /// The other phases know where etcd is.
+    pub(crate) fn tell(&self, steps: &mut StepList) {
         let all = Living::new(&self.inputs.ca, &self.inputs.admin, self.members.endpoints());
         let state = EtcdState {
             version: Some(self.inputs.version.to_string()),
@@ -193,6 +194,19 @@ impl Phase {
             ..Self::elsewhere(&self.cluster)
         };
         steps.add(left(state, all));
+        steps.milestone(CONFIGURED);
+    }
+
+    /// Whether where etcd is can be told before it has started: it begins here, alone, and for the
+    /// first time. So nobody has to be asked who votes, and no version was healthy before.
+    pub(crate) fn begins_alone(&self, host: &Host) -> bool {
+        self.members.endpoints().len() == 1 && self.found.is_none() && !Place::has_data(host)
+    }
+
+    /// It votes; snapshots are taken by the calendar.
+    pub(crate) fn finish(&self, steps: &mut StepList, tool: &Tool) -> Result<()> {
+        steps.add(promote::voting(&self.place));
+        Timer::new(tool, &self.cluster.etcd.backup)?.add_to(steps);
         Ok(())
     }
 }

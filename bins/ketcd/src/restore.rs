@@ -107,6 +107,7 @@ fn steps(tool: &Tool, phase: &Phase, marker: &Marker) -> Result<StepList> {
     steps.add(proven(marker));
     steps.add(control_plane(marker, &phase.cluster));
     phase.finish(&mut steps, tool)?;
+    phase.tell(&mut steps);
     Ok(steps)
 }
 

@@ -157,6 +157,31 @@ fn more_members_in_the_description_restart_none_that_runs() {
 }
 
 #[test]
+fn a_first_etcd_that_begins_alone_is_told_of_before_it_starts_and_any_other_when_it_votes() {
+    let ends = |tree: &Tree| {
+        let all = tree.order(&[]);
+        let until = tree.order(&["--until", "configured"]);
+        assert!(all.starts_with(&until));
+        (until.last().cloned(), all.len() > until.len())
+    };
+    let told = Some(format!("file:{}", EtcdState::PATH));
+    let first = tree("");
+    assert_eq!(ends(&first), (told.clone(), true));
+    first.write("/var/lib/etcd/member/wal/0.wal", "it has started");
+    assert_eq!(ends(&first), (told.clone(), false));
+
+    let again = tree("");
+    again.run(&["apply"], 0);
+    again.write(ENV, "changed"); // an upgrade goes by the version that was healthy last
+    assert_eq!(ends(&again), (told.clone(), false));
+
+    let member = |n: u8| {
+        format!("[[node]]\nname = \"node{n}\"\naddress = \"192.0.2.{n}\"\nroles = [\"etcd\"]\n")
+    };
+    assert_eq!(ends(&tree(&(member(2) + &member(3)))), (told, false));
+}
+
+#[test]
 fn a_node_that_is_no_member_only_learns_where_they_are() {
     let tree = Tree::new(KETCD);
     tree.write(
@@ -164,7 +189,7 @@ fn a_node_that_is_no_member_only_learns_where_they_are() {
         "schema = 1\n[[node]]\nname = \"n1\"\naddress = \"192.0.2.11\"\nroles = [\"etcd\"]\n\
          [[node]]\nname = \"n2\"\naddress = \"192.0.2.12\"\nroles = [\"control-plane\"]\n",
     );
-    tree.run(&["apply", "--node", "n2"], 0);
+    tree.run(&["apply", "--until", "configured", "--node", "n2"], 0);
     insta::assert_snapshot!(tree.read(EtcdState::PATH), @r#"
     {
       "schema": 1,
