@@ -83,20 +83,22 @@ fn patiently<T>(
     names: &[String],
     attempt: impl Fn() -> Result<T>,
 ) -> Result<T> {
-    let mut last = None;
-    for number in 1..=ATTEMPTS {
-        match attempt() {
+    let mut number = 1;
+    loop {
+        let error = match attempt() {
             Ok(done) => return Ok(done),
-            Err(error) => {
-                context.report.say(&format!("attempt {number} of {ATTEMPTS}: {error}"));
-                last = Some(error);
-            }
+            Err(error) => error,
+        };
+        context.report.say(&format!("attempt {number} of {ATTEMPTS}: {error}"));
+        if number == ATTEMPTS {
+            let what = format!("cannot install: {}", names.join(" "));
+            return Err(Error::host("packages-failed", what)
+                .because(error)
+                .hint("install them by hand, or set `manage-packages = false` in [host]"));
         }
         wait::nap(Duration::from_secs(u64::from(number)));
+        number += 1;
     }
-    let failed = Error::host("packages-failed", format!("cannot install: {}", names.join(" ")))
-        .hint("install them by hand, or set `manage-packages = false` in [host]");
-    Err(last.into_iter().fold(failed, Error::because))
 }
 
 impl Step for Packages {
