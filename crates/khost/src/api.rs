@@ -98,7 +98,7 @@ impl Api {
         let mut refused = Vec::new();
         for object in objects {
             let put = session.put(object, &[("fieldValidation", "Ignore")], manager)?;
-            refused.extend(put.err().map(|said| format!("{}: {said}", title(object))));
+            refused.extend(put.err().map(|said| refusal(object, &said)));
         }
         if refused.is_empty() {
             return Ok(());
@@ -134,10 +134,35 @@ impl Api {
     }
 }
 
+/// What the server has against `object`. It quotes a value of the wrong type: of a secret it is not
+/// shown.
+fn refusal(object: &Value, said: &str) -> String {
+    let is_secret = object["kind"] == "Secret";
+    let said =
+        if is_secret { "what the API server says may quote it, and is not shown" } else { said };
+    format!("{}: {said}", title(object))
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 fn unreadable(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::host("api-unreadable", "cannot read from the API server").because(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::refusal;
+
+    #[test]
+    fn a_refusal_names_the_object_and_does_not_quote_a_secret() {
+        let object = |kind: &str| json!({ "kind": kind, "metadata": { "name": "a" } });
+        let said = ".data.password: expected string, got 12345";
+        assert_eq!(refusal(&object("ConfigMap"), said), format!("ConfigMap a: {said}"));
+        let told = refusal(&object("Secret"), said);
+        assert!(told.starts_with("Secret a: ") && !told.contains("12345"), "{told}");
+    }
 }
