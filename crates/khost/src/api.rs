@@ -100,11 +100,7 @@ impl Api {
             let put = session.put(object, &[("fieldValidation", "Ignore")], manager)?;
             refused.extend(put.err().map(|said| refusal(object, &said)));
         }
-        if refused.is_empty() {
-            return Ok(());
-        }
-        Err(Error::host("api-refused", "the API server does not take it")
-            .because(refused.join("\n")))
+        taken(&refused)
     }
 
     /// What `object` would be after [`Api::apply`], or what the server has against it. It checks
@@ -134,6 +130,15 @@ impl Api {
     }
 }
 
+/// Whether none was `refused`.
+fn taken(refused: &[String]) -> Result<()> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let what = "the API server does not take what is applied";
+    Err(Error::host("api-refused", what).because(refused.join("\n")))
+}
+
 /// What the server has against `object`. It quotes a value of the wrong type: of a secret it is not
 /// shown.
 fn refusal(object: &Value, said: &str) -> String {
@@ -155,7 +160,15 @@ fn unreadable(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error
 mod tests {
     use serde_json::json;
 
-    use super::refusal;
+    use super::{refusal, taken};
+
+    #[test]
+    fn all_that_is_refused_is_told() {
+        taken(&[]).unwrap();
+        let error = taken(&["Pod a: no".into(), "Pod b: never".into()]).unwrap_err();
+        assert_eq!(error.code(), "api-refused");
+        assert!(error.chain().ends_with(": Pod a: no\nPod b: never"), "{}", error.chain());
+    }
 
     #[test]
     fn a_refusal_names_the_object_and_does_not_quote_a_secret() {
