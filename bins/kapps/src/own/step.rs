@@ -16,6 +16,10 @@ use serde_json::{Value, json};
 
 use super::{Document, MANAGER, refusal};
 
+/// How often all are looked at while others change them: a controller that has just heard of an object
+/// writes into it, and what it would be is asked for a moment after what it is.
+const LOOKS: usize = 5;
+
 /// The objects of the operator's files.
 #[derive(Debug)]
 pub(crate) struct OwnManifests {
@@ -35,6 +39,41 @@ impl OwnManifests {
 
     fn objects(&self) -> impl Iterator<Item = &Value> {
         self.documents.iter().map(|document| &document.object)
+    }
+
+    /// What differs between the objects as they are, `live`, and as they would be.
+    fn compared(&self, live: &[Value]) -> Result<Option<Change>> {
+        let reviewed = self.reviewed(live)?;
+        let reviewed: BTreeMap<_, _> =
+            reviewed.iter().map(|(at, would_be)| (place(&at.object), would_be)).collect();
+        let found = by_place(live);
+        let (mut differences, mut shown) = (Vec::new(), String::new());
+        for document in &self.documents {
+            let (title, at) = (title(&document.object), place(&document.object));
+            let Some(found) = found.get(&at) else {
+                differences.push(format!("+{title}"));
+                continue;
+            };
+            let Some(would_be) = reviewed.get(&at) else { continue };
+            if let Some(difference) = Difference::between(&bare(found), &bare(would_be)) {
+                differences.push(format!("~{title} ({})", difference.path));
+                if !document.is("Secret") {
+                    shown += &difference.diff;
+                }
+            }
+        }
+        if differences.is_empty() {
+            return Ok(None);
+        }
+        let what = format!("apply your own manifests: {}", differences.join(", "));
+        Ok(Some(Change { what, detail: (!shown.is_empty()).then_some(Detail::Diff(shown)) }))
+    }
+
+    /// Those that are there by now.
+    fn now(&self, live: &[Value]) -> Result<Vec<Value>> {
+        let live = by_place(live);
+        let known = self.objects().filter(|object| live.contains_key(&place(object)));
+        Api::admin().get(known)
     }
 
     /// Each document with what it would be in the cluster. The server tells, strictly, and changes
@@ -103,6 +142,14 @@ impl<'a> New<'a> {
     }
 }
 
+/// Whether nobody has written into any of them in between.
+fn same(before: &[Value], after: &[Value]) -> bool {
+    let versions = |objects: &[Value]| -> Vec<Value> {
+        objects.iter().map(|object| object["metadata"]["resourceVersion"].clone()).collect()
+    };
+    versions(before) == versions(after)
+}
+
 /// Without what the server adds by itself with every write.
 fn bare(object: &Value) -> Value {
     let mut object = object.clone();
@@ -121,35 +168,17 @@ impl Step for OwnManifests {
     }
 
     fn check(&self, _: &Context<'_>) -> Result<Status> {
-        let live = Api::admin().get(self.objects())?;
-        let reviewed = self.reviewed(&live)?;
-        let reviewed: BTreeMap<_, _> =
-            reviewed.iter().map(|(at, would_be)| (place(&at.object), would_be)).collect();
-        let found = by_place(&live);
-        let (mut differences, mut shown) = (Vec::new(), String::new());
-        for document in &self.documents {
-            let (title, at) = (title(&document.object), place(&document.object));
-            let Some(found) = found.get(&at) else {
-                differences.push(format!("+{title}"));
-                continue;
-            };
-            let Some(would_be) = reviewed.get(&at) else { continue };
-            if let Some(difference) = Difference::between(&bare(found), &bare(would_be)) {
-                differences.push(format!("~{title} ({})", difference.path));
-                if !document.is("Secret") {
-                    shown += &difference.diff;
-                }
+        let mut looks = 1;
+        loop {
+            let live = Api::admin().get(self.objects())?;
+            let found = self.compared(&live)?;
+            let stands = found.is_none() || looks == LOOKS || same(&live, &self.now(&live)?);
+            if stands {
+                *self.live.borrow_mut() = live;
+                return Ok(found.map_or(Status::Done, Status::Differs));
             }
+            looks += 1;
         }
-        *self.live.borrow_mut() = live;
-        if differences.is_empty() {
-            return Ok(Status::Done);
-        }
-        let what = format!("apply your own manifests: {}", differences.join(", "));
-        Ok(Status::Differs(Change {
-            what,
-            detail: (!shown.is_empty()).then_some(Detail::Diff(shown)),
-        }))
     }
 
     fn touches(&self, context: &Context<'_>) -> Result<Vec<Thing>> {
@@ -216,7 +245,7 @@ fn served(context: &Context<'_>, definition: &Value) -> Result<()> {
 mod tests {
     use serde_json::json;
 
-    use super::{Document, New, bare};
+    use super::{Document, New, bare, same};
 
     fn document(object: serde_json::Value) -> Document {
         Document { file: "a.yaml".into(), number: 1, object }
@@ -238,6 +267,14 @@ mod tests {
         let object = |namespace: &str| json!({ "metadata": { "namespace": namespace } });
         assert_eq!(new.in_a_place_that_is_there(&object("new")), object("default"));
         assert_eq!(new.in_a_place_that_is_there(&object("old")), object("old"));
+    }
+
+    #[test]
+    fn what_others_write_into_meanwhile_is_not_the_same() {
+        let at = |version: &str| json!({ "metadata": { "resourceVersion": version } });
+        assert!(same(&[at("1"), at("2")], &[at("1"), at("2")]));
+        assert!(!same(&[at("1"), at("2")], &[at("1"), at("3")]));
+        assert!(!same(&[at("1"), at("2")], &[at("1")]));
     }
 
     #[test]
