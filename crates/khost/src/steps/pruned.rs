@@ -82,13 +82,19 @@ impl Step for Pruned {
     }
 
     fn apply(&self, context: &Context<'_>) -> Result<()> {
-        let (holders, held): (Vec<_>, Vec<_>) = self.found(context)?.into_iter().partition(holds);
-        for objects in [held, holders].iter().filter(|objects| !objects.is_empty()) {
+        let turns = in_turns(self.found(context)?);
+        for objects in turns.iter().filter(|objects| !objects.is_empty()) {
             Kubectl::admin().begin_deleting(objects.iter())?;
             gone(context, objects)?;
         }
         Ok(())
     }
+}
+
+/// What is deleted first, and what when that is gone.
+fn in_turns(objects: Vec<Value>) -> [Vec<Value>; 2] {
+    let (holders, held) = objects.into_iter().partition(holds);
+    [held, holders]
 }
 
 /// Whether other objects are in it. It goes after those of ours: whenever its controller finds pods
@@ -102,7 +108,16 @@ fn holds(object: &Value) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::applied_by;
+    use super::{applied_by, in_turns};
+
+    #[test]
+    fn what_holds_others_goes_after_what_it_holds() {
+        let object = |kind: &str| json!({ "kind": kind, "metadata": { "name": "a" } });
+        let [pods, space, tree] =
+            ["Deployment", "Namespace", "CustomResourceDefinition"].map(object);
+        let turns = in_turns(vec![space.clone(), pods.clone(), tree.clone()]);
+        assert_eq!(turns, [vec![pods], vec![space, tree]]);
+    }
 
     #[test]
     fn only_who_applied_it_owns_it() {
