@@ -103,10 +103,16 @@ impl Api {
         taken(&refused)
     }
 
-    /// What `object` would be after [`Api::apply`], or what the server has against it. It checks
-    /// everything and changes nothing; keys that it does not know are refused.
-    pub fn reviewed(self, manager: &str, object: &Value) -> Result<Result<Value, String>> {
-        self.session()?.put(object, &[("fieldValidation", "Strict"), ("dryRun", "All")], manager)
+    /// What each of `objects` would be after [`Api::apply`], or what the server has against it. It
+    /// checks everything and changes nothing; keys that it does not know are refused.
+    pub fn reviewed<'a>(
+        self,
+        manager: &str,
+        objects: impl IntoIterator<Item = &'a Value>,
+    ) -> Result<Vec<Result<Value, String>>> {
+        let session = self.session()?;
+        let how = [("fieldValidation", "Strict"), ("dryRun", "All")];
+        objects.into_iter().map(|object| session.put(object, &how, manager)).collect()
     }
 
     /// Whether it serves what objects like `object` are.

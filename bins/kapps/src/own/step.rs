@@ -84,16 +84,18 @@ impl OwnManifests {
         let new: Vec<_> =
             self.documents.iter().filter(|at| at.is_ground()).filter(is_new).collect();
         let new = New::of(&new);
-        let asked = self
+        let asked: Vec<_> = self
             .documents
             .iter()
             .filter(|at| !new.defines(&at.object))
-            .map(|document| (document, new.in_a_place_that_is_there(&document.object)));
+            .map(|document| (document, new.in_a_place_that_is_there(&document.object)))
+            .collect();
+        let found = Api::admin().reviewed(MANAGER, asked.iter().map(|(_, object)| object))?;
         let (mut would_be, mut refused) = (Vec::new(), Vec::new());
-        for (document, object) in asked {
-            match Api::admin().reviewed(MANAGER, &object)? {
-                Ok(object) => would_be.push((document, object)),
-                Err(said) => refused.push((document, said)),
+        for ((document, _), found) in asked.iter().zip(found) {
+            match found {
+                Ok(object) => would_be.push((*document, object)),
+                Err(said) => refused.push((*document, said)),
             }
         }
         refusal::told(&refused).map_or(Ok(would_be), Err)
